@@ -1,0 +1,154 @@
+"""The native protocol between an agent and a node: messages, bounds, framing. No I/O.
+
+One TCP connection per agent and node carries many jobs. The agent speaks first: the eight bytes
+``MANYCC1\\n`` (so that the port can serve other protocols too), then frames both ways. A frame is a
+4-byte little-endian length and that many bytes of msgpack: an array whose first element is the
+message's type. Strings are UTF-8 with surrogate escapes; digests are 32 raw bytes; times seconds.
+
+agent → node::
+
+    [HELLO, {"version": int, "release": str, "name": str}]
+    [TOOLCHAIN, tc, fingerprint, driver, label, links, components]
+          tc: number the agent gives it; links: [[path, target], …]; components: {name: digest}
+    [ANNOUNCE, [[number, kind, path, digest | target, size], …]]
+          inputs by number, once per connection; kind as in job.py; size 0 unless a file
+    [RETRACT, [number, …]]                     the node may forget these
+    [JOB, id, tc, argv, cwd, env, umask, numbers, folders, outputs, stems, flags, expected_rss]
+          env: [[name, value], …]; numbers: little-endian uint32 array as bytes, order free;
+          flags: bit 0: the result may be cached, bit 1: do not answer from the cache
+    [BLOB, digest, total, offset, zdata]       contents asked for, in pieces of at most 1 MiB raw,
+                                               each piece a zstd frame of its own, in order
+    [GONE, id, digest]                         asked for, but no longer had: the job is over
+    [CANCEL, id]
+    [PING, n]
+
+node → agent::
+
+    [WELCOME, {"version", "release", "name", "slots", "sandbox", "machine"}]
+    [PROVEN, tc, sentence]                     empty sentence: will serve it; else refused, and why
+    [STATE, {"slots", "busy", "queued", "load", "memory_free", "closing"}]     pushed
+    [MISSING, id, [digest, …]]                 send these contents (asked once per connection)
+    [OUTPUT, id, index, zdata]                 a piece of a large output, before RESULT, in order
+    [RESULT, id, exit_code, stdout, stderr, outputs, info]
+          outputs: [[path, mode, size, zdata | None], …], None where OUTPUT pieces came;
+          stdout and stderr: zstd frames, empty for empty;
+          info: {"cached": bool, "cpu", "wall", "wait", "stage", "rss", "signal"}
+    [REFUSED, id, code, sentence]              code: a Reason's code; the job did not run, or not to its end
+    [PONG, n]
+    [BYE, sentence]                            the node closes: nothing more will be started
+
+Every length, count and ratio is bounded by the constants below; a peer that breaks one is cut off.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from typing import Any, Final
+
+import msgpack
+import zstandard
+
+from manycc.errors import WireError
+
+PREAMBLE: Final = b"MANYCC1\n"
+VERSION: Final = 1
+
+HELLO: Final = 1
+TOOLCHAIN: Final = 2
+ANNOUNCE: Final = 3
+RETRACT: Final = 4
+JOB: Final = 5
+BLOB: Final = 6
+GONE: Final = 7
+CANCEL: Final = 8
+PING: Final = 9
+WELCOME: Final = 17
+PROVEN: Final = 18
+STATE: Final = 19
+MISSING: Final = 20
+OUTPUT: Final = 21
+RESULT: Final = 22
+REFUSED: Final = 23
+PONG: Final = 24
+BYE: Final = 25
+
+MAX_FRAME: Final = 16 * 1024 * 1024
+MAX_PIECE: Final = 1024 * 1024
+MAX_FILE: Final = 512 * 1024 * 1024
+MAX_PATH: Final = 4096
+MAX_ARGS: Final = 16384
+MAX_INPUTS: Final = 100_000
+MAX_OUTPUTS: Final = 1024
+MAX_TEXT: Final = 8 * 1024 * 1024
+
+FLAG_CACHE: Final = 1
+FLAG_NO_ANSWER: Final = 2
+
+_LENGTH: Final = struct.Struct("<I")
+
+
+def pack(message: list[Any]) -> bytes:
+    """One frame. Raises WireError if it would exceed MAX_FRAME."""
+    body: bytes = msgpack.packb(message, unicode_errors="surrogateescape")
+    if len(body) > MAX_FRAME:
+        raise WireError(f"a message of {len(body)} bytes is larger than a frame may be")
+    return _LENGTH.pack(len(body)) + body
+
+
+class Framer:
+    """Turns a stream of bytes into messages. Bounded: raises WireError on anything out of form."""
+
+    __slots__ = ("_buffer",)
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[list[Any]]:
+        """Add received bytes; yield each whole message."""
+        buffer = self._buffer
+        buffer += data
+        start = 0
+        size = len(buffer)
+        try:
+            while size - start >= 4:
+                (length,) = _LENGTH.unpack_from(buffer, start)
+                if length > MAX_FRAME:
+                    raise WireError(f"a frame of {length} bytes is larger than allowed")
+                if size - start - 4 < length:
+                    break
+                body = bytes(memoryview(buffer)[start + 4 : start + 4 + length])
+                start += 4 + length
+                yield _unpack(body)
+        finally:
+            del buffer[:start]
+
+
+def _unpack(body: bytes) -> list[Any]:
+    try:
+        message = msgpack.unpackb(body, unicode_errors="surrogateescape", strict_map_key=True, use_list=True)
+    except (ValueError, msgpack.UnpackException, RecursionError) as error:
+        raise WireError("a frame is not msgpack", str(error)[:200]) from error
+    if not isinstance(message, list) or not message or type(message[0]) is not int:
+        raise WireError("a frame is not a message")
+    return message
+
+
+_compressor: Final = zstandard.ZstdCompressor(level=1)
+_decompressor: Final = zstandard.ZstdDecompressor()
+
+
+def compress(data: bytes) -> bytes:
+    """A zstd frame that states its content size."""
+    return _compressor.compress(data)
+
+
+def decompress(data: bytes, limit: int) -> bytes:
+    """Undo ``compress``. Raises WireError if the content is, or claims to be, over ``limit`` bytes."""
+    try:
+        size = zstandard.frame_content_size(data)
+        if size < 0 or size > limit:
+            raise WireError(f"compressed data would hold {size} bytes, over its bound of {limit}")
+        return _decompressor.decompress(data, max_output_size=limit)
+    except zstandard.ZstdError as error:
+        raise WireError("compressed data is damaged", str(error)) from error
