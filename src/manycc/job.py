@@ -114,11 +114,12 @@ class Job:
 
 @dataclass(slots=True)
 class OutputFile:
-    """A file a job wrote: absolute path, permission bits (umask applied), contents."""
+    """A file a job wrote: absolute path, permission bits (umask applied), contents, SHA-256."""
 
     path: str
     mode: int
     data: bytes
+    digest: bytes = b""
 
 
 @dataclass(slots=True)

@@ -48,8 +48,8 @@ class Backend(Protocol):
     def connect(self) -> None:
         """Begin to connect, or to retry, in the background. Never blocks."""
 
-    def on_change(self, callback: Callable[[], None]) -> None:
-        """Call back when state, slots or refusals change (the scheduler wakes waiting jobs)."""
+    def on_change(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """Call back when state, slots or refusals change. Returns what ends the subscription."""
 
     async def prove(self, toolchain: Toolchain) -> str:
         """Ask whether the host can serve the toolchain: the refusal sentence, or empty. Cached."""

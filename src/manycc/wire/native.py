@@ -30,7 +30,7 @@ node → agent::
     [MISSING, id, [digest, …]]                 send these contents (asked once per connection)
     [OUTPUT, id, index, zdata]                 a piece of a large output, before RESULT, in order
     [RESULT, id, exit_code, stdout, stderr, outputs, info]
-          outputs: [[path, mode, size, zdata | None], …], None where OUTPUT pieces came;
+          outputs: [[path, mode, size, digest, zdata | None], …], None where OUTPUT pieces came;
           stdout and stderr: zstd frames, empty for empty;
           info: {"cached": bool, "cpu", "wall", "wait", "stage", "rss", "signal"}
     [REFUSED, id, code, sentence]              code: a Reason's code; the job did not run, or not to its end
@@ -97,12 +97,16 @@ def pack(message: list[Any]) -> bytes:
 
 
 class Framer:
-    """Turns a stream of bytes into messages. Bounded: raises WireError on anything out of form."""
+    """Turns a stream of bytes into messages. Bounded: raises WireError on anything out of form.
 
-    __slots__ = ("_buffer",)
+    ``length`` is the size in bytes on the wire of the message yielded last.
+    """
+
+    __slots__ = ("_buffer", "length")
 
     def __init__(self) -> None:
         self._buffer = bytearray()
+        self.length = 0
 
     def feed(self, data: bytes) -> Iterator[list[Any]]:
         """Add received bytes; yield each whole message."""
@@ -119,6 +123,7 @@ class Framer:
                     break
                 body = bytes(memoryview(buffer)[start + 4 : start + 4 + length])
                 start += 4 + length
+                self.length = 4 + length
                 yield _unpack(body)
         finally:
             del buffer[:start]
@@ -134,7 +139,7 @@ def _unpack(body: bytes) -> list[Any]:
     return message
 
 
-_compressor: Final = zstandard.ZstdCompressor(level=1)
+_compressor: Final = zstandard.ZstdCompressor(level=1, write_checksum=True)
 _decompressor: Final = zstandard.ZstdDecompressor()
 
 

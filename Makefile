@@ -1,0 +1,27 @@
+# What a user or a developer types. Everything installs what it needs by itself.
+.PHONY: demo test test-long lint bench clean
+
+demo:
+	@scripts/setup.sh run
+	@.venv/bin/python bench/trees.py --nodes 2 lua5.4 re2
+
+test:
+	@scripts/setup.sh test
+	.venv/bin/python -m pytest -q tests
+
+test-long:
+	@scripts/setup.sh test
+	MANYCC_TEST_LONG=1 .venv/bin/python -m pytest -q tests
+
+lint:
+	@scripts/setup.sh test
+	.venv/bin/ruff check src tests bench setup.py
+	.venv/bin/ruff format --check src tests bench setup.py
+	.venv/bin/mypy
+
+bench:
+	@scripts/setup.sh test
+	.venv/bin/python bench/hotpath.py
+
+clean:
+	rm -rf .venv build dist bench/out

@@ -1,0 +1,38 @@
+#!/bin/sh
+# Install what a target needs, on a machine that has Debian's base, python3, pip, gcc and make.
+#   setup.sh run    what manycc itself and the demo need
+#   setup.sh test   that, and what the tests need
+# Root installs packages; anyone else is told what is missing.
+set -eu
+cd "$(dirname "$0")/.."
+what=${1:-run}
+
+packages="bubblewrap:bwrap g++:g++ xz-utils:xz"
+[ "$what" = run ] || packages="$packages cmake:cmake ninja-build:ninja meson:meson ccache:ccache clang-14:clang-14 iproute2:ip strace:strace"
+missing=""
+for entry in $packages; do
+    command -v "${entry#*:}" >/dev/null 2>&1 || missing="$missing ${entry%%:*}"
+done
+python3 -c 'import ensurepip' 2>/dev/null || missing="$missing python3-venv"
+if [ -n "$missing" ]; then
+    if [ "$(id -u)" != 0 ]; then
+        echo "setup: missing packages:$missing" >&2
+        echo "  install them as root: apt-get install$missing" >&2
+        exit 1
+    fi
+    echo "setup: installing$missing"
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get update -qq
+    # shellcheck disable=SC2086  # a list of words
+    apt-get install -y -qq --no-install-recommends $missing >/dev/null
+fi
+
+# The stamp names everything the environment is made of: any change makes it anew.
+extras=$([ "$what" = run ] && echo "" || echo "[test,lint]")
+stamp=.venv/stamp-$what
+if [ ! -e "$stamp" ] || [ -n "$(find pyproject.toml setup.py launcher -newer "$stamp")" ]; then
+    echo "setup: making .venv"
+    [ -x .venv/bin/python ] || python3 -m venv .venv
+    .venv/bin/python -m pip install -q --disable-pip-version-check -e ".$extras"
+    touch "$stamp"
+fi

@@ -1,0 +1,232 @@
+"""One job from the launcher's request to its answer and its record.
+
+Every way out of ``JobRunner.run`` writes exactly one record. A job that cannot be done by a node is
+handed back ("run it yourself") while holding a local slot; nothing here ever fails a build.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import os
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, Protocol
+
+from manycc.agent import outputs
+from manycc.agent.prepare import Prepared, Preparer
+from manycc.errors import BackendError, CompilerError, InputsChanged, ManyccError, NotDistributable
+from manycc.job import Outcome
+from manycc.monitor.records import RecordLog
+from manycc.reasons import Reason
+from manycc.schedule.local import LocalSlots
+from manycc.schedule.pool import Host, Pool
+from manycc.wire.launcher import LOCAL, Request, build_result
+
+log = logging.getLogger(__name__)
+
+MAX_ATTEMPTS: Final = 3
+
+_ELSEWHERE: Final = frozenset(
+    (Reason.NODE_LOST, Reason.NODE_TIMEOUT, Reason.NODE_REFUSED, Reason.NODE_BUSY, Reason.NODE_MEMORY,
+     Reason.NODE_DISK, Reason.NODE_FAULT, Reason.PROTOCOL, Reason.NO_TOOLCHAIN)
+)  # fmt: skip
+"""Faults of one host: another may do the job. Any other fault ends in a local compile."""
+
+
+class Caller(Protocol):
+    """The launcher's connection, as the flow sees it."""
+
+    pid: int
+
+    def answer(self, data: bytes) -> None:
+        """Send a reply."""
+
+    def gone(self) -> bool:
+        """Whether the launcher has closed its socket (looked up now, not remembered)."""
+
+    async def wait_closed(self) -> None:
+        """Return when the launcher, or the compiler it became, has closed its socket."""
+
+
+class JobRunner:
+    """Runs jobs; shared by all launcher connections."""
+
+    def __init__(
+        self,
+        preparer: Preparer,
+        local_slots: LocalSlots,
+        pool_for: Callable[[Request], Pool],
+        records: RecordLog,
+        now: Callable[[], int],
+    ) -> None:
+        self._preparer = preparer
+        self._local = local_slots
+        self._pool_for = pool_for
+        self._records = records
+        self._now = now
+        self._numbers = itertools.count(1)
+        self.running = 0
+        self.remote = 0
+
+    async def run(self, request: Request, caller: Caller, since: int) -> None:
+        """Do one job to its end. ``since``: the file view's stamp of the request's arrival."""
+        started = time.monotonic()
+        record: dict[str, Any] = {"job": next(self._numbers), "phases": {}}
+        self.running += 1
+        try:
+            try:
+                reply, reason, detail = await self._remote(request, caller, since, record)
+            except NotDistributable as error:
+                reply, reason, detail = None, error.reason, error.detail
+            except BackendError as error:
+                reply, reason, detail = None, error.reason, error.detail
+            except CompilerError as error:
+                reply, reason, detail = None, Reason.NOT_A_COMPILER, str(error)
+            except (ManyccError, OSError, ValueError, LookupError, RuntimeError, TypeError, AttributeError) as error:
+                # The boundary of one job: a fault of ours must not fail the build, nor be silent.
+                log.exception("job failed inside the agent")
+                reply, reason, detail = None, Reason.AGENT_FAULT, f"{type(error).__name__}: {error}"
+            if reply is None:
+                await self._run_here(request, caller, reason, detail, record, started)
+            else:
+                self._record(request, caller, reason, detail, record, started)
+                caller.answer(reply)
+        except asyncio.CancelledError:
+            self._record(request, caller, Reason.CANCELLED, "", record, started)
+            raise
+        finally:
+            self.running -= 1
+
+    async def _run_here(
+        self, request: Request, caller: Caller, reason: Reason, detail: str, record: dict[str, Any], started: float
+    ) -> None:
+        await self._local.acquire()
+        begun = time.monotonic()
+        try:
+            caller.answer(LOCAL)
+            await caller.wait_closed()
+        finally:
+            self._local.release()
+            record["phases"]["local"] = time.monotonic() - begun
+            self._record(request, caller, reason, detail, record, started)
+
+    async def _remote(
+        self, request: Request, caller: Caller, since: int, record: dict[str, Any]
+    ) -> tuple[bytes, Reason, str]:
+        """The reply of a job done by a node. Raises what makes it a local one."""
+        preparer = self._preparer
+        phases = record["phases"]
+        mark = time.monotonic()
+        key = preparer.key(request)
+        prepared = preparer.warm(key, request, since)
+        record["how"] = "manifest"
+        if prepared is None:
+            prepared = await preparer.prepare(key, request, since)
+            record["how"] = prepared.manifest.inputs.how
+        record["src"] = prepared.command.source
+        record["out"] = prepared.command.output
+        record["inputs"] = len(prepared.job.inputs.items)
+        now = time.monotonic()
+        phases["prepare"] = now - mark
+
+        pool = self._pool_for(request)
+        avoid: frozenset[str] = frozenset()
+        for attempt in range(1, MAX_ATTEMPTS + 1):
+            mark = now
+            try:
+                host = await pool.acquire(prepared.toolchain, avoid)
+            except NotDistributable as error:
+                if avoid and error.reason in (Reason.HOSTS_DOWN, Reason.NO_TOOLCHAIN):
+                    raise failure from error
+                raise
+            now = time.monotonic()
+            phases["queue"] = phases.get("queue", 0.0) + now - mark
+            try:
+                outcome = await self._on_host(host, pool, prepared, record)
+                now = time.monotonic()
+                return self._accept(prepared, outcome, caller, host, record, now)
+            except InputsChanged as error:
+                failure: BackendError = error
+                prepared = await preparer.prepare(key, request, self._now())
+            except BackendError as error:
+                failure = error
+                if error.reason not in _ELSEWHERE:
+                    raise
+                avoid |= {host.backend.name}
+                log.info("%s: %s: %s", host.backend.name, error.reason.code, error.detail)
+            now = time.monotonic()
+            record.setdefault("tried", []).append([host.backend.name, failure.reason.code, failure.detail[:500]])
+        raise failure
+
+    async def _on_host(self, host: Host, pool: Pool, prepared: Prepared, record: dict[str, Any]) -> Outcome:
+        begun = time.monotonic()
+        self.remote += 1
+        try:
+            return await host.backend.run(prepared.job)
+        finally:
+            self.remote -= 1
+            pool.release(host)
+            phases = record["phases"]
+            phases["remote"] = phases.get("remote", 0.0) + time.monotonic() - begun
+
+    def _accept(
+        self, prepared: Prepared, outcome: Outcome, caller: Caller, host: Host, record: dict[str, Any], now: float
+    ) -> tuple[bytes, Reason, str]:
+        """Check and place the outputs. Raises BackendError if they cannot be accepted."""
+        job = prepared.job
+        record["host"] = outcome.host
+        record["sent"] = record.get("sent", 0) + outcome.sent
+        record["received"] = record.get("received", 0) + outcome.received
+        record["node"] = {"cpu": outcome.cpu_s, "rss": outcome.peak_rss, **outcome.phases}
+        record["exit"] = outcome.exit_code
+        if outcome.exit_code != 0 and (
+            not prepared.manifest.inputs.complete or b"No such file or directory" in outcome.stderr
+        ):
+            raise BackendError(Reason.REMOTE_ERROR, f"exit code {outcome.exit_code}")
+        try:
+            outputs.verify(job, outcome.outputs, prepared.expected, outcome.exit_code)
+        except BackendError as error:
+            if error.reason is Reason.WRONG_OBJECT:
+                host.backend.distrust(str(error))
+            raise
+        if caller.gone():
+            raise asyncio.CancelledError
+        outputs.place(job, outcome.outputs)
+        if job.outputs and outcome.outputs:
+            main = job.outputs[0]
+            record["digest"] = next((output.digest.hex() for output in outcome.outputs if output.path == main), "")
+        host.done += 1
+        record["phases"]["write"] = time.monotonic() - now
+        record["cached"] = outcome.reason is Reason.CACHED
+        return build_result(outcome.exit_code, outcome.stdout, outcome.stderr), outcome.reason, ""
+
+    def _record(
+        self, request: Request, caller: Caller, reason: Reason, detail: str, record: dict[str, Any], started: float
+    ) -> None:
+        phases = record["phases"]
+        phases["total"] = time.monotonic() - started
+        for name, seconds in phases.items():
+            phases[name] = round(seconds, 6)
+        if reason.kind.value != "remote":
+            record.pop("exit", None)
+        record |= {
+            "t": round(time.time(), 3),
+            "run": request.env.get("MANYCC_RUN", ""),
+            "by": "agent",
+            "pid": caller.pid,
+            "cwd": request.cwd,
+            "compiler": os.path.basename(request.argv[0]),
+            "reason": reason.code,
+            "detail": detail[:2000],
+        }
+        self._records.write(record)
+
+
+async def cancel_all(tasks: list[asyncio.Task[None]]) -> None:
+    """Cancel tasks and wait until they are over."""
+    for task in tasks:
+        task.cancel()
+    waiting: list[Awaitable[None]] = list(tasks)
+    await asyncio.gather(*waiting, return_exceptions=True)

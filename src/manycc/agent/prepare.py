@@ -1,0 +1,228 @@
+"""From what the launcher asked to a job ready to send.
+
+The warm path: the same request as before, its compiler and its inputs unchanged, is answered with the
+very ``Job`` object of last time after one stat per file. All else (parsing, toolchain, inputs) happens
+once per request text.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Mapping
+from typing import Final
+
+from manycc.command.parse import Command, parse
+from manycc.errors import NotDistributable
+from manycc.inputs.collect import Collector
+from manycc.inputs.fileview import FileView
+from manycc.inputs.manifest import Manifest
+from manycc.job import Job, Toolchain
+from manycc.reasons import Reason
+from manycc.toolchain.identity import Identifier
+from manycc.toolchain.locale import locale_paths
+from manycc.toolchain.native import expand_native
+from manycc.toolchain.objectcheck import ObjectKind, expected_kind
+from manycc.wire.launcher import STDERR_TTY, Request
+
+RESULT_ENV: Final = (
+    "LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "LC_MESSAGES", "PWD", "CPATH", "C_INCLUDE_PATH", "CPLUS_INCLUDE_PATH",
+    "OBJC_INCLUDE_PATH", "SOURCE_DATE_EPOCH", "GCC_COLORS", "COLUMNS", "TERM", "GCC_URLS", "TERM_URLS",
+    "GCC_EXTRA_DIAGNOSTIC_OUTPUT", "NO_COLOR", "FORCE_COLOR", "CLICOLOR_FORCE",
+)  # fmt: skip
+"""The variables that can change what a compiler writes, and that therefore go with the job."""
+
+_TERMINAL_ENV: Final = frozenset(("GCC_COLORS", "COLUMNS", "TERM", "GCC_URLS", "TERM_URLS"))
+MAX_REMEMBERED: Final = 50_000
+
+
+class Prepared:
+    """A request that can be sent: its job, and what must be unchanged for it to be used again."""
+
+    __slots__ = ("command", "driver", "expected", "job", "manifest", "toolchain")
+
+    def __init__(
+        self, command: Command, driver: str, toolchain: Toolchain, manifest: Manifest, job: Job, expected: ObjectKind | None
+    ) -> None:
+        self.command = command
+        self.driver = driver
+        self.toolchain = toolchain
+        self.manifest = manifest
+        self.job = job
+        self.expected = expected
+
+
+class Preparer:
+    """Remembers what requests came to."""
+
+    def __init__(self, view: FileView, collector: Collector, identifier: Identifier) -> None:
+        self._view = view
+        self._collector = collector
+        self._identifier = identifier
+        self._remembered: dict[tuple[object, ...], Prepared] = {}
+
+    def key(self, request: Request) -> tuple[object, ...]:
+        """What a request's result can depend on, besides files."""
+        env = request.env.get
+        terminal = request.flags & STDERR_TTY
+        return (
+            request.compiler,
+            request.cwd,
+            request.umask,
+            terminal and request.columns,
+            terminal,
+            tuple(request.argv),
+            tuple([env(name) for name in RESULT_ENV]),
+            env("PATH"),
+        )
+
+    def warm(self, key: tuple[object, ...], request: Request, since: int) -> Prepared | None:
+        """The job of last time, if nothing that matters has changed since ``since``; else None."""
+        prepared = self._remembered.get(key)
+        if (
+            prepared is not None
+            and self._identifier.current(prepared.driver, request.env) is prepared.toolchain
+            and self._collector.check(prepared.manifest, since)
+        ):
+            return prepared
+        return None
+
+    async def prepare(self, key: tuple[object, ...], request: Request, since: int) -> Prepared:
+        """Parse, identify, collect. Raises NotDistributable with the reason why it must run locally."""
+        cwd = request.cwd
+        env = request.env
+        if not request.compiler:
+            raise NotDistributable(Reason.NOT_A_COMPILER, request.argv[0])
+        command = parse(request.argv, cwd, env, _read_response)
+        toolchain = self._identifier.current(request.compiler, env)
+        if toolchain is None:
+            toolchain = await self._identifier.identify(request.compiler, env)
+        argv = command.argv
+        if command.native:
+            argv = await expand_native(toolchain, argv, command.native, env)
+        folders, outputs, stems = _places(command, cwd)
+        manifest = await self._collector.collect(command, toolchain, cwd, env, locale_paths(env), since)
+        job_env, argv, volatile_ok = _environment(request, command, argv, toolchain, manifest)
+        if not volatile_ok:
+            raise NotDistributable(Reason.TIMESTAMP_MACRO, "__DATE__ or __TIME__")
+        expected = await expected_kind(toolchain, command.argv, env) if _writes_object(command) else None
+        job = Job(
+            argv=argv,
+            cwd=cwd,
+            env=job_env,
+            umask=request.umask,
+            toolchain=toolchain,
+            inputs=manifest.inputs,
+            folders=folders,
+            outputs=outputs,
+            stems=stems,
+            source=os.path.join(cwd, command.source),
+            cacheable=not manifest.inputs.volatile,
+        )
+        prepared = Prepared(command, request.compiler, toolchain, manifest, job, expected)
+        if not manifest.inputs.volatile:  # a job that holds the time of day is a new one each time
+            if len(self._remembered) >= MAX_REMEMBERED:
+                for old in list(self._remembered)[: MAX_REMEMBERED // 2]:
+                    del self._remembered[old]
+            self._remembered[key] = prepared
+        return prepared
+
+
+def _read_response(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read(16 * 1024 * 1024)
+
+
+def _writes_object(command: Command) -> bool:
+    return command.output.endswith((".o", ".obj", ".lo", ".os")) or (
+        "-c" in command.argv and "-S" not in command.argv and command.output != "/dev/null"
+    )
+
+
+def _places(command: Command, cwd: str) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+    """Folders, outputs and stems as physical absolute paths.
+
+    Raises NotDistributable(OUTPUT_FOLDER) if a folder is missing or not writable: the compiler
+    itself shall say so.
+    """
+    physical: dict[str, str] = {}
+
+    def place(path: str) -> str:
+        folder, name = os.path.split(path)
+        real = physical.get(folder)
+        if real is None:
+            real = physical[folder] = os.path.realpath(os.path.join(cwd, folder))
+            if not os.path.isdir(real) or not os.access(real, os.W_OK | os.X_OK):
+                raise NotDistributable(Reason.OUTPUT_FOLDER, folder or cwd)
+        return os.path.join(real, name)
+
+    outputs = tuple(dict.fromkeys(place(path) for path in command.outputs))
+    stems = tuple(dict.fromkeys(place(path) for path in command.stems))
+    for folder in command.folders:
+        place(os.path.join(folder, ""))
+    folders = tuple(dict.fromkeys((cwd, *physical.values())))
+    return folders, outputs, stems
+
+
+def _environment(
+    request: Request, command: Command, argv: tuple[str, ...], toolchain: Toolchain, manifest: Manifest
+) -> tuple[tuple[tuple[str, str], ...], tuple[str, ...], bool]:
+    """The job's environment and arguments, and whether its volatile macros can be kept right."""
+    env = request.env
+    terminal = bool(request.flags & STDERR_TTY)
+    chosen = {name: env[name] for name in RESULT_ENV if name in env and (terminal or name not in _TERMINAL_ENV)}
+    if "PWD" in chosen and chosen["PWD"] != request.cwd and not _same_folder(chosen["PWD"], request.cwd):
+        del chosen["PWD"]
+    if terminal:
+        if request.columns and "COLUMNS" not in chosen:
+            chosen["COLUMNS"] = str(request.columns)
+        if not command.color and _wants_color(env):
+            # The node's compiler writes to a pipe; say what it would have found out from the terminal.
+            option = "-fdiagnostics-color=always" if toolchain.kind == "gcc" else "-fcolor-diagnostics"
+            argv = (*argv, option)
+    volatile_ok = True
+    if manifest.inputs.volatile and "SOURCE_DATE_EPOCH" not in chosen:
+        if toolchain.kind == "gcc":
+            # gcc renders SOURCE_DATE_EPOCH in UTC; shifted by our own offset it renders our local time.
+            chosen["SOURCE_DATE_EPOCH"] = str(_local_epoch(env))
+        else:
+            volatile_ok = False
+    return tuple(sorted(chosen.items())), argv, volatile_ok
+
+
+def _same_folder(left: str, right: str) -> bool:
+    try:
+        return os.path.isabs(left) and os.path.samefile(left, right)
+    except OSError:
+        return False
+
+
+def _wants_color(env: Mapping[str, str]) -> bool:
+    return env.get("TERM", "dumb") != "dumb" and env.get("GCC_COLORS", "unset") != ""
+
+
+def _local_epoch(env: Mapping[str, str]) -> int:
+    import time
+
+    # The caller's TZ may differ from the agent's own.
+    before = os.environ.get("TZ")
+    try:
+        if env.get("TZ") != before:
+            _set_tz(env.get("TZ"))
+        now = int(time.time())
+        return now + time.localtime(now).tm_gmtoff
+    finally:
+        if env.get("TZ") != before:
+            _set_tz(before)
+
+
+def _set_tz(value: str | None) -> None:
+    import time
+
+    if value is None:
+        os.environ.pop("TZ", None)
+    else:
+        os.environ["TZ"] = value
+    time.tzset()
+
+

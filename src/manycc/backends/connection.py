@@ -1,0 +1,287 @@
+"""The agent's end of one native connection: frames in and out, numbering, uploads.
+
+A connection is used by one ``NodeBackend`` and thrown away when it breaks; everything that was
+announced on it dies with it. All methods run in the event loop's thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from array import array
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+from manycc.errors import BackendGone, InputsChanged, WireError
+from manycc.job import FILE, LINK, Input, Job
+from manycc.reasons import Reason
+from manycc.wire import native
+
+SILENCE_S: Final = 20.0
+"""A node says something at least every 5 s; one that is silent for this long is taken for dead."""
+
+
+class Pending:
+    """A job on its way: its future, its output pieces, its bytes."""
+
+    __slots__ = ("future", "pieces", "received", "sent", "size")
+
+    def __init__(self, future: asyncio.Future[list[Any]]) -> None:
+        self.future = future
+        self.pieces: dict[int, list[bytes]] = {}
+        self.size = 0
+        self.sent = 0
+        self.received = 0
+
+
+class Connection(asyncio.Protocol):
+    """One connection to a node, after ``connection_made`` has sent the greeting."""
+
+    def __init__(
+        self,
+        greeting: dict[str, Any],
+        on_state: Callable[[dict[str, Any]], None],
+        on_proven: Callable[[int, str], None],
+        on_lost: Callable[[Connection, str], None],
+    ) -> None:
+        self._greeting = greeting
+        self._on_state = on_state
+        self._on_proven = on_proven
+        self._on_lost = on_lost
+        self._framer = native.Framer()
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._writable = asyncio.Event()
+        self._writable.set()
+        self._jobs: dict[int, Pending] = {}
+        self._next_job = 1
+        self._numbers: dict[Input, int] = {}
+        self._by_digest: dict[bytes, Input] = {}
+        self._next_number = 1
+        self._retracted: list[int] = []
+        self._uploads: set[asyncio.Task[None]] = set()
+        self._heard = self._loop.time()
+        self._closed = ""
+        self.welcome: asyncio.Future[dict[str, Any]] = self._loop.create_future()
+
+    # -- asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        transport.set_write_buffer_limits(high=4 * 1024 * 1024)
+        transport.write(native.PREAMBLE + native.pack([native.HELLO, self._greeting]))
+
+    def pause_writing(self) -> None:
+        self._writable.clear()
+
+    def resume_writing(self) -> None:
+        self._writable.set()
+
+    def data_received(self, data: bytes) -> None:
+        self._heard = self._loop.time()
+        framer = self._framer
+        try:
+            for message in framer.feed(data):
+                self._receive(message, framer.length)
+        except (WireError, ValueError, TypeError, IndexError, KeyError) as error:
+            # A peer's malformed message shows as any of these; it is cut off, never trusted further.
+            self.abort(f"the peer broke the protocol: {error}")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.abort(f"the connection broke: {exc}" if exc else "the node closed the connection")
+
+    # -- life
+
+    def abort(self, why: str) -> None:
+        """Close at once; every job under way raises BackendGone."""
+        if self._closed:
+            return
+        self._closed = why
+        if self._transport is not None:
+            self._transport.abort()
+        for upload in self._uploads:
+            upload.cancel()
+        reason = Reason.PROTOCOL if "protocol" in why else Reason.NODE_LOST
+        for pending in self._jobs.values():
+            if not pending.future.done():
+                pending.future.set_exception(BackendGone(reason, why))
+        self._jobs.clear()
+        if not self.welcome.done():
+            self.welcome.set_exception(BackendGone(reason, why))
+            self.welcome.exception()
+        self._writable.set()
+        self._on_lost(self, why)
+
+    def check_alive(self) -> None:
+        """Abort if the node has been silent for too long; else ask for a sign of life."""
+        if self._closed or self._transport is None:
+            return
+        if self._loop.time() - self._heard > SILENCE_S:
+            self.abort(f"the node was silent for {SILENCE_S:.0f} s")
+        else:
+            self._transport.write(native.pack([native.PING, 0]))
+
+    # -- sending
+
+    def send(self, message: list[Any]) -> None:
+        """Queue one message. Raises BackendGone on a closed connection."""
+        if self._closed or self._transport is None:
+            raise BackendGone(Reason.NODE_LOST, self._closed)
+        self._transport.write(native.pack(message))
+
+    def retire(self, item: Input) -> None:
+        """An input's content changed: the node may forget its number."""
+        number = self._numbers.pop(item, None)
+        if number is not None:
+            self._retracted.append(number)
+            if self._by_digest.get(item.digest) is item:
+                del self._by_digest[item.digest]
+
+    def start(self, job: Job, toolchain: int, expected_rss: int) -> tuple[int, Pending]:
+        """Send a job with whatever announcements it needs, in one write."""
+        if self._closed or self._transport is None:
+            raise BackendGone(Reason.NODE_LOST, self._closed)
+        numbers = self._numbers
+        frames = b""
+        try:
+            wanted = [numbers[item] for item in job.inputs.items]
+        except KeyError:
+            frames = self._announce(job.inputs.items)
+            wanted = [numbers[item] for item in job.inputs.items]
+        if self._retracted:
+            frames += native.pack([native.RETRACT, self._retracted])
+            self._retracted = []
+        number = self._next_job
+        self._next_job += 1
+        flags = native.FLAG_CACHE if job.cacheable and not job.inputs.volatile else 0
+        frames += native.pack(
+            [
+                native.JOB,
+                number,
+                toolchain,
+                job.argv,
+                job.cwd,
+                job.env,
+                job.umask,
+                array("I", wanted).tobytes(),
+                job.folders,
+                job.outputs,
+                job.stems,
+                flags,
+                expected_rss,
+            ]
+        )
+        pending = Pending(self._loop.create_future())
+        pending.sent = len(frames)
+        self._jobs[number] = pending
+        self._transport.write(frames)
+        return number, pending
+
+    def _announce(self, items: Iterable[Input]) -> bytes:
+        fresh: list[list[Any]] = []
+        for item in items:
+            if item in self._numbers:
+                continue
+            number = self._next_number
+            self._next_number += 1
+            self._numbers[item] = number
+            if item.kind == FILE:
+                fresh.append([number, FILE, item.path, item.digest, item.size])
+                self._by_digest[item.digest] = item
+            else:
+                fresh.append([number, item.kind, item.path, item.target if item.kind == LINK else "", 0])
+        return native.pack([native.ANNOUNCE, fresh])
+
+    def finish(self, number: int) -> None:
+        """Forget a job (answered, failed or cancelled); tell the node if it may still be at it."""
+        pending = self._jobs.pop(number, None)
+        if pending is not None and not self._closed and self._transport is not None:
+            self._transport.write(native.pack([native.CANCEL, number]))
+
+    # -- receiving
+
+    def _receive(self, message: list[Any], length: int) -> None:
+        kind = message[0]
+        if kind == native.RESULT or kind == native.REFUSED:
+            pending = self._jobs.pop(message[1], None)
+            if pending is not None and not pending.future.done():
+                pending.received += length
+                pending.future.set_result(message)
+        elif kind == native.STATE:
+            self._on_state(_mapping(message[1]))
+        elif kind == native.OUTPUT:
+            self._piece(message, length)
+        elif kind == native.MISSING:
+            upload = self._loop.create_task(self._upload(int(message[1]), list(message[2])))
+            self._uploads.add(upload)
+            upload.add_done_callback(self._uploads.discard)
+        elif kind == native.PROVEN:
+            self._on_proven(int(message[1]), str(message[2])[:2000])
+        elif kind == native.WELCOME:
+            if not self.welcome.done():
+                self.welcome.set_result(_mapping(message[1]))
+        elif kind == native.BYE:
+            self.abort(f"the node is closing: {str(message[1])[:500]}")
+        elif kind != native.PONG:
+            raise WireError(f"unknown message {kind}")
+
+    def _piece(self, message: list[Any], length: int) -> None:
+        _, number, index, zdata = message
+        pending = self._jobs.get(number)
+        if pending is None:
+            return
+        piece = native.decompress(zdata, native.MAX_PIECE)
+        pending.received += length
+        pending.size += len(piece)
+        if pending.size > native.MAX_FILE or not 0 <= index < native.MAX_OUTPUTS:
+            raise WireError("outputs larger than allowed")
+        pending.pieces.setdefault(index, []).append(piece)
+
+    async def _upload(self, number: int, digests: list[bytes]) -> None:
+        """Send the contents a job lacks. A file that is no longer what was announced ends its job."""
+        for digest in digests:
+            item = self._by_digest.get(digest)
+            data = await self._contents(item, digest) if item is not None else None
+            if self._closed or self._transport is None:
+                return
+            if data is None:
+                self.send([native.GONE, number, digest])
+                pending = self._jobs.pop(number, None)
+                if pending is not None and not pending.future.done():
+                    path = item.path if item is not None else digest.hex()
+                    pending.future.set_exception(InputsChanged(Reason.INPUTS_CHANGED, path))
+                return
+            total = len(data)
+            sent = 0
+            for offset in range(0, total, native.MAX_PIECE) if total else (0,):
+                zdata = native.compress(data[offset : offset + native.MAX_PIECE])
+                self.send([native.BLOB, digest, total, offset, zdata])
+                sent += len(zdata) + 60
+                await self._writable.wait()
+                if self._closed:
+                    return
+            pending = self._jobs.get(number)
+            if pending is not None:
+                pending.sent += sent
+
+    async def _contents(self, item: Input, digest: bytes) -> bytes | None:
+        def read() -> bytes | None:
+            try:
+                with open(item.path, "rb") as file:
+                    data = file.read(item.size + 1)
+            except OSError:
+                return None
+            return data if hashlib.sha256(data).digest() == digest else None
+
+        if item.size < 256 * 1024:
+            return read()
+        return await self._loop.run_in_executor(None, read)
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict) or len(value) > 64:
+        raise WireError("expected a small map")
+    return value
+
+

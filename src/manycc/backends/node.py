@@ -1,0 +1,288 @@
+"""A manycc node as a backend: connects, proves toolchains, runs jobs, comes back after a loss."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Final
+
+from manycc.backends.base import State
+from manycc.backends.connection import Connection, Pending
+from manycc.errors import BackendError, BackendGone, BackendRefused, WireError
+from manycc.job import Input, Job, Outcome, OutputFile, Toolchain
+from manycc.reasons import BY_CODE, Kind, Reason
+from manycc.wire import native
+
+RETRY_FIRST_S: Final = 1.0
+RETRY_LAST_S: Final = 30.0
+PROVE_TIMEOUT_S: Final = 60.0
+HEARTBEAT_S: Final = 5.0
+
+
+class NodeBackend:
+    """One node. Satisfies ``backends.base.Backend``."""
+
+    def __init__(
+        self,
+        name: str,
+        address: str,
+        port: int,
+        slots: int | None,
+        greeting: dict[str, Any],
+        connect_timeout_s: float,
+    ) -> None:
+        self.name = name
+        self._address = address
+        self._port = port
+        self._slots = slots
+        self._greeting = greeting
+        self._connect_timeout_s = connect_timeout_s
+        self._state = State.IDLE
+        self._why = ""
+        self._callbacks: list[Callable[[], None]] = []
+        self._connection: Connection | None = None
+        self._connecting: asyncio.Task[None] | None = None
+        self._retry: asyncio.TimerHandle | None = None
+        self._retry_s = RETRY_FIRST_S
+        self._heartbeat: asyncio.TimerHandle | None = None
+        self._offered = 0
+        self._pushed: dict[str, Any] = {}
+        self._peaks: dict[str, int] = {}
+        # Toolchains on this connection: number by (fingerprint, driver), verdict by number.
+        self._toolchains: dict[tuple[str, str], int] = {}
+        self._verdicts: dict[int, str] = {}
+        self._proving: dict[int, asyncio.Future[str]] = {}
+        self.release = ""
+
+    # -- what the scheduler reads
+
+    @property
+    def state(self) -> State:
+        return self._state
+
+    @property
+    def slots(self) -> int:
+        return self._slots or self._offered
+
+    @property
+    def why(self) -> str:
+        return self._why
+
+    @property
+    def others(self) -> int:
+        """Jobs the node runs or queues, ours included, as it said last."""
+        return int(self._pushed.get("busy", 0)) + int(self._pushed.get("queued", 0))
+
+    def refusal(self, toolchain: Toolchain) -> str:
+        number = self._toolchains.get((toolchain.fingerprint, toolchain.driver), 0)
+        return self._verdicts.get(number, "")
+
+    def proven(self, toolchain: Toolchain) -> bool:
+        """Whether the node has said that it serves this toolchain."""
+        number = self._toolchains.get((toolchain.fingerprint, toolchain.driver), 0)
+        return self._verdicts.get(number) == ""
+
+    def on_change(self, callback: Callable[[], None]) -> Callable[[], None]:
+        self._callbacks.append(callback)
+        return lambda: self._callbacks.remove(callback)
+
+    def _changed(self) -> None:
+        for callback in tuple(self._callbacks):
+            callback()
+
+    # -- connecting
+
+    def connect(self) -> None:
+        if self._state in (State.CONNECTING, State.READY):
+            return
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
+        self._state = State.CONNECTING
+        self._connecting = asyncio.get_running_loop().create_task(self._connect())
+
+    async def _connect(self) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(self._connect_timeout_s):
+                _, connection = await loop.create_connection(self._make_connection, self._address, self._port)
+            self._connection = connection
+            async with asyncio.timeout(self._connect_timeout_s + 2):
+                welcome = await connection.welcome
+            version = welcome.get("version")
+            if version != native.VERSION:
+                raise BackendGone(Reason.PROTOCOL, f"it speaks version {version}, this agent {native.VERSION}")
+            self._offered = max(1, min(int(welcome.get("slots", 1)), 4096))
+            self.release = str(welcome.get("release", ""))
+        except TimeoutError:
+            self._down("it did not answer in time")
+        except OSError as error:
+            self._down(error.strerror or str(error))
+        except (BackendError, ValueError, TypeError) as error:
+            self._down(str(error))
+        else:
+            self._state = State.READY
+            self._why = ""
+            self._retry_s = RETRY_FIRST_S
+            self._beat()
+            self._changed()
+
+    def _make_connection(self) -> Connection:
+        return Connection(self._greeting, self._on_state, self._on_proven, self._on_lost)
+
+    def _beat(self) -> None:
+        if self._connection is not None and self._state is State.READY:
+            self._connection.check_alive()
+            self._heartbeat = asyncio.get_running_loop().call_later(HEARTBEAT_S, self._beat)
+
+    def _down(self, why: str) -> None:
+        self._state = State.DOWN
+        self._why = why
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.abort(why)
+        self._toolchains.clear()
+        self._verdicts.clear()
+        self._pushed = {}
+        for waiting in self._proving.values():
+            if not waiting.done():
+                waiting.set_result(why)
+        self._proving.clear()
+        if self._heartbeat is not None:
+            self._heartbeat.cancel()
+        if self._retry is not None:
+            self._retry.cancel()
+        loop = asyncio.get_running_loop()
+        self._retry = loop.call_later(self._retry_s, self.connect)
+        self._retry_s = min(self._retry_s * 2, RETRY_LAST_S)
+        self._changed()
+
+    def distrust(self, why: str) -> None:
+        """The node did something a sound one does not do: leave it alone for a while."""
+        self._retry_s = RETRY_LAST_S
+        self._down(why)
+
+    def _on_lost(self, connection: Connection, why: str) -> None:
+        if connection is self._connection and self._state is State.READY:
+            self._down(why)
+
+    def _on_state(self, pushed: dict[str, Any]) -> None:
+        before = self._pushed.get("busy")
+        self._pushed = pushed
+        if pushed.get("busy") != before:
+            self._changed()
+
+    # -- toolchains
+
+    def _on_proven(self, number: int, sentence: str) -> None:
+        self._verdicts[number] = sentence
+        waiting = self._proving.pop(number, None)
+        if waiting is not None and not waiting.done():
+            waiting.set_result(sentence)
+        self._changed()
+
+    async def prove(self, toolchain: Toolchain) -> str:
+        key = (toolchain.fingerprint, toolchain.driver)
+        number = self._toolchains.get(key)
+        if number is not None and number in self._verdicts:
+            return self._verdicts[number]
+        connection = self._connection
+        if connection is None:
+            raise BackendGone(Reason.NODE_LOST, self._why)
+        if number is None:
+            number = len(self._toolchains) + 1
+            self._toolchains[key] = number
+            self._proving[number] = asyncio.get_running_loop().create_future()
+            connection.send(
+                [
+                    native.TOOLCHAIN,
+                    number,
+                    toolchain.fingerprint,
+                    toolchain.driver,
+                    toolchain.label,
+                    toolchain.links,
+                    dict(toolchain.components),
+                ]
+            )
+        try:
+            async with asyncio.timeout(PROVE_TIMEOUT_S):
+                return await asyncio.shield(self._proving[number])
+        except TimeoutError:
+            return "it did not say in time whether it has the compiler"
+
+    # -- jobs
+
+    def retire(self, item: Input) -> None:
+        """An input's content changed (the file view says so)."""
+        if self._connection is not None:
+            self._connection.retire(item)
+
+    async def run(self, job: Job) -> Outcome:
+        sentence = await self.prove(job.toolchain)
+        if sentence:
+            raise BackendRefused(Reason.NO_TOOLCHAIN, sentence)
+        connection = self._connection
+        if connection is None:
+            raise BackendGone(Reason.NODE_LOST, self._why)
+        toolchain = self._toolchains[(job.toolchain.fingerprint, job.toolchain.driver)]
+        number, pending = connection.start(job, toolchain, self._peaks.get(job.source, 0))
+        try:
+            message = await pending.future
+        finally:
+            connection.finish(number)
+        if message[0] == native.REFUSED:
+            raise _refusal(message)
+        try:
+            outcome = self._outcome(message, pending)
+        except (WireError, ValueError, TypeError, IndexError, KeyError, AttributeError) as error:
+            connection.abort(f"the peer broke the protocol: {error}")
+            raise BackendGone(Reason.PROTOCOL, str(error)) from error
+        if outcome.peak_rss:
+            self._peaks[job.source] = outcome.peak_rss
+        return outcome
+
+    def _outcome(self, message: list[Any], pending: Pending) -> Outcome:
+        _, _, exit_code, stdout, stderr, listed, info = message
+        if not 0 <= exit_code <= 255 or len(listed) > native.MAX_OUTPUTS:
+            raise ValueError("result out of bounds")
+        outputs = []
+        for index, (path, mode, size, digest, zdata) in enumerate(listed):
+            if not isinstance(path, str) or len(path) > native.MAX_PATH or not 0 <= size <= native.MAX_FILE:
+                raise ValueError("output out of bounds")
+            if zdata is None:
+                data = b"".join(pending.pieces.pop(index, ()))
+            else:
+                data = native.decompress(zdata, size)
+            if len(data) != size:
+                raise ValueError(f"output of {len(data)} bytes where {size} were promised")
+            outputs.append(OutputFile(path, mode & 0o777, data, bytes(digest)))
+        cached = bool(info.get("cached"))
+        return Outcome(
+            reason=Reason.CACHED if cached else Reason.REMOTE,
+            host=self.name,
+            exit_code=exit_code,
+            stdout=native.decompress(stdout, native.MAX_TEXT) if stdout else b"",
+            stderr=native.decompress(stderr, native.MAX_TEXT) if stderr else b"",
+            outputs=outputs,
+            phases={name: float(info.get(name, 0.0)) for name in ("wait", "stage", "wall")},
+            cpu_s=float(info.get("cpu", 0.0)),
+            peak_rss=int(info.get("rss", 0)),
+            sent=pending.sent,
+            received=pending.received,
+        )
+
+    async def close(self) -> None:
+        if self._connecting is not None:
+            self._connecting.cancel()
+        self._down("closed")
+        if self._retry is not None:
+            self._retry.cancel()
+        self._state = State.IDLE
+
+
+def _refusal(message: list[Any]) -> BackendError:
+    code, sentence = str(message[2]), str(message[3])[:2000]
+    reason = BY_CODE.get(code, Reason.NODE_REFUSED)
+    if reason.kind is not Kind.FAILED_OVER:
+        reason = Reason.NODE_REFUSED
+    return BackendRefused(reason, sentence)

@@ -1,0 +1,201 @@
+"""Who runs the next job: the slots of one host list.
+
+A job asks for a place; it gets a free slot on the least loaded host that serves its toolchain, waits
+in line if all are full, or is told at once that no host can do it. Nothing polls: a release, a
+connection made or lost, a toolchain proven or refused wakes the line.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+from manycc.backends.base import Backend, State
+from manycc.errors import BackendError, NotDistributable
+from manycc.job import Toolchain
+from manycc.reasons import Reason
+
+
+class PoolBackend(Backend, Protocol):
+    """What the pool needs beyond the common interface."""
+
+    @property
+    def others(self) -> int:
+        """Jobs the host itself reports as running or queued."""
+
+    def proven(self, toolchain: Toolchain) -> bool:
+        """Whether the host has said that it serves this toolchain."""
+
+    def distrust(self, why: str) -> None:
+        """It returned what a sound host does not: leave it alone for a while."""
+
+
+class Host:
+    """A backend and the jobs this agent has on it."""
+
+    __slots__ = ("backend", "busy", "done")
+
+    def __init__(self, backend: PoolBackend) -> None:
+        self.backend = backend
+        self.busy = 0
+        self.done = 0
+
+    def load(self) -> float:
+        """Jobs per slot, the node's own word included."""
+        return max(self.busy, self.backend.others) / self.backend.slots
+
+
+class _Waiter:
+    __slots__ = ("avoid", "future", "toolchain")
+
+    def __init__(self, toolchain: Toolchain, avoid: frozenset[str], future: asyncio.Future[Host]) -> None:
+        self.toolchain = toolchain
+        self.avoid = avoid
+        self.future = future
+
+
+class Pool:
+    """The hosts of one list."""
+
+    def __init__(self, backends: Iterable[PoolBackend], local_compile: Callable[[], bool] | None = None) -> None:
+        """``local_compile`` tells whether a local slot is free for a compile; None: never compile here."""
+        self.hosts = [Host(backend) for backend in backends]
+        self._local_compile = local_compile
+        self._queue: deque[_Waiter] = deque()
+        self._proving: dict[tuple[str, str, str], asyncio.Task[None]] = {}
+        for host in self.hosts:
+            host.backend.on_change(self._hosts_changed)
+
+    @property
+    def waiting(self) -> int:
+        """How many jobs wait for a slot."""
+        return len(self._queue)
+
+    def slots(self) -> int:
+        """All slots that are there to be used now."""
+        return sum(host.backend.slots for host in self.hosts if host.backend.state is State.READY)
+
+    async def acquire(self, toolchain: Toolchain, avoid: frozenset[str] = frozenset()) -> Host:
+        """A host with a slot taken for this job. Hosts named in ``avoid`` are passed over.
+
+        Raises NotDistributable: NO_HOSTS, HOSTS_DOWN, NO_TOOLCHAIN when no host can do the job, and
+        LOCAL_SLOT when this machine is the best place.
+        """
+        if not self.hosts:
+            raise NotDistributable(Reason.LOCAL_SLOT if self._local_compile else Reason.NO_HOSTS)
+        host = None if self._queue else self._free_host(toolchain, avoid)
+        if host is None:
+            self._raise_if_hopeless(toolchain, avoid)
+            if self._local_compile is not None and self._local_compile():
+                raise NotDistributable(Reason.LOCAL_SLOT)
+            waiter = _Waiter(toolchain, avoid, asyncio.get_running_loop().create_future())
+            self._queue.append(waiter)
+            try:
+                return await waiter.future
+            except asyncio.CancelledError:
+                if waiter.future.done() and not waiter.future.cancelled() and waiter.future.exception() is None:
+                    self.release(waiter.future.result())  # handed over in the same moment
+                elif waiter in self._queue:
+                    self._queue.remove(waiter)
+                raise
+        host.busy += 1
+        return host
+
+    def release(self, host: Host) -> None:
+        """Give a slot back."""
+        host.busy -= 1
+        self.wake()
+
+    def wake(self) -> None:
+        """A slot became free: serve the line as far as there are slots."""
+        self._serve(hopeless=False)
+
+    def _hosts_changed(self) -> None:
+        self._serve(hopeless=True)
+
+    def _serve(self, hopeless: bool) -> None:
+        """Hand out free slots in order; with ``hopeless``, also turn away whom no host can serve any more."""
+        if not self._queue:
+            return
+        kept: deque[_Waiter] = deque()
+        queue, self._queue = self._queue, kept
+        while queue:
+            if not hopeless and not self._any_room():
+                kept.extend(queue)
+                break
+            waiter = queue.popleft()
+            if waiter.future.done():
+                continue
+            host = self._free_host(waiter.toolchain, waiter.avoid)
+            if host is not None:
+                host.busy += 1
+                waiter.future.set_result(host)
+                continue
+            try:
+                self._raise_if_hopeless(waiter.toolchain, waiter.avoid)
+                if self._local_compile is not None and self._local_compile():
+                    raise NotDistributable(Reason.LOCAL_SLOT)
+            except NotDistributable as error:
+                waiter.future.set_exception(error)
+            else:
+                kept.append(waiter)
+
+    def _any_room(self) -> bool:
+        if self._local_compile is not None and self._local_compile():
+            return True
+        return any(host.backend.state is State.READY and self._has_room(host) for host in self.hosts)
+
+    @staticmethod
+    def _has_room(host: Host) -> bool:
+        return host.busy < host.backend.slots
+
+    def _free_host(self, toolchain: Toolchain, avoid: frozenset[str]) -> Host | None:
+        best: Host | None = None
+        best_load = 0.0
+        for host in self.hosts:
+            backend = host.backend
+            if backend.state is State.IDLE:
+                backend.connect()
+            if backend.state is not State.READY or host.busy >= backend.slots or backend.name in avoid:
+                continue
+            if not backend.proven(toolchain):
+                if not backend.refusal(toolchain):
+                    self._prove(backend, toolchain)
+                continue
+            load = host.load()
+            if best is None or load < best_load:
+                best, best_load = host, load
+        return best
+
+    def _prove(self, backend: PoolBackend, toolchain: Toolchain) -> None:
+        key = (backend.name, toolchain.fingerprint, toolchain.driver)
+        if key not in self._proving:
+            task = asyncio.get_running_loop().create_task(self._prove_and_wake(backend, toolchain))
+            self._proving[key] = task
+            task.add_done_callback(lambda _: self._proving.pop(key, None))
+
+    async def _prove_and_wake(self, backend: PoolBackend, toolchain: Toolchain) -> None:
+        try:
+            await backend.prove(toolchain)
+        except BackendError:
+            pass  # the backend is down and says so in its state
+        self._hosts_changed()
+
+    def _raise_if_hopeless(self, toolchain: Toolchain, avoid: frozenset[str]) -> None:
+        refused: list[str] = []
+        down: list[str] = []
+        for host in self.hosts:
+            backend = host.backend
+            if backend.name in avoid:
+                continue
+            if backend.state is State.DOWN:
+                down.append(f"{backend.name}: {backend.why}")
+            elif sentence := backend.refusal(toolchain):
+                refused.append(f"{backend.name}: {sentence}")
+            else:
+                return
+        if refused:
+            raise NotDistributable(Reason.NO_TOOLCHAIN, "; ".join(refused + down))
+        raise NotDistributable(Reason.HOSTS_DOWN, "; ".join(down))
