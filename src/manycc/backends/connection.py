@@ -215,7 +215,7 @@ class Connection(asyncio.Protocol):
         elif kind == native.MISSING:
             upload = self._loop.create_task(self._upload(int(message[1]), list(message[2])))
             self._uploads.add(upload)
-            upload.add_done_callback(self._uploads.discard)
+            upload.add_done_callback(self._uploaded)
         elif kind == native.PROVEN:
             self._on_proven(int(message[1]), str(message[2])[:2000])
         elif kind == native.WELCOME:
@@ -237,6 +237,11 @@ class Connection(asyncio.Protocol):
         if pending.size > native.MAX_FILE or not 0 <= index < native.MAX_OUTPUTS:
             raise WireError("outputs larger than allowed")
         pending.pieces.setdefault(index, []).append(piece)
+
+    def _uploaded(self, task: asyncio.Task[None]) -> None:
+        self._uploads.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.abort(f"an upload failed: {error}")
 
     async def _upload(self, number: int, digests: list[bytes]) -> None:
         """Send the contents a job lacks. A file that is no longer what was announced ends its job."""

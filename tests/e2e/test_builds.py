@@ -1,0 +1,116 @@
+"""Whole builds: make, ninja, masquerade, ccache; far more jobs than slots."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import many
+import pytest
+import sources
+import trees
+from conftest import need
+
+from manycc.testing.cluster import Cluster
+
+
+def test_many_more_jobs_than_slots(tmp_path: Path) -> None:
+    need("ninja")
+    figures = many.run(str(tmp_path), files=250, parallel=200, nodes=2, jobs=2)
+    reasons = figures["reasons"]
+    assert isinstance(reasons, dict)
+    assert set(reasons) <= {"remote", "cached"}
+    assert sum(reasons.values()) == 500
+
+
+@pytest.mark.parametrize(("name", "debug"), [("lua5.4", False), ("lua5.4", True), ("re2", True)])
+def test_real_tree_is_identical(tmp_path: Path, name: str, debug: bool) -> None:
+    try:
+        sources.fetch(trees.TREES[name].package)
+    except sources.SourceError as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(f"NOT TESTED: {error}")
+    with trees.nodes(2, str(tmp_path), 2) as hosts:
+        row = trees.build_tree(name, str(tmp_path), hosts, debug, 4)
+        subprocess.run(
+            [os.path.join(trees.BIN, "manycc-cli"), "agent", "stop"],
+            env={**os.environ, "MANYCC_DIR": str(tmp_path / "client")}, check=False, stdout=subprocess.DEVNULL,
+        )  # fmt: skip
+    assert row["different"] == [] and row["extra"] == []
+    jobs = row["jobs"]
+    assert isinstance(jobs, dict)
+    assert int(str(row["objects"])) >= 20
+    assert jobs["failed_over"] == 0
+    assert jobs["remote"] >= int(str(row["objects"]))
+
+
+test_real_tree_is_identical = pytest.mark.timeout(400)(test_real_tree_is_identical)
+
+
+def test_run_without_hosts_starts_a_node_here(tmp_path: Path, session_folder: str) -> None:
+    (tmp_path / "Makefile").write_text("all: a.o b.o\n%.o: %.c\n\t$(CC) -c $< -o $@\n")
+    for name in "ab":
+        (tmp_path / f"{name}.c").write_text(f"int {name};\n")
+    cluster = Cluster(os.path.join(session_folder, "embedded"), nodes=0)
+    try:
+        done = subprocess.run(
+            [cluster.launcher, "run", "--", "make"], cwd=tmp_path, env=cluster.env, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        stats = json.loads(cluster.cli("stats", "--json", "--last").stdout)
+    finally:
+        cluster.close()
+    assert stats["jobs"]["total"] == 2
+    assert stats["jobs"]["remote"] == 2
+    assert "2" in done.stderr
+
+
+def test_masquerade_and_ccache(cluster: Cluster, tmp_path: Path) -> None:
+    need("ccache")
+    (tmp_path / "a.c").write_text("int from_masquerade;\n")
+    (tmp_path / "b.c").write_text("int from_ccache;\n")
+    folder = cluster.cli("masquerade").stdout.strip()
+    before = len(cluster.records())
+    env = {**cluster.env, "PATH": f"{folder}:{cluster.env['PATH']}"}
+    subprocess.run(["gcc", "-c", "a.c"], cwd=tmp_path, env=env, check=True)
+    assert cluster.wait_records(before + 1)[-1]["reason"] == "remote"
+    env = {**cluster.env, "CCACHE_PREFIX": cluster.launcher, "CCACHE_DIR": str(tmp_path / "ccache")}
+    subprocess.run(["ccache", "gcc", "-c", "b.c"], cwd=tmp_path, env=env, check=True)
+    assert any(record["reason"] == "remote" for record in cluster.wait_records(before + 2)[before + 1 :])
+    assert (tmp_path / "b.o").exists()
+
+
+def test_cmake_and_meson(cluster: Cluster, tmp_path: Path) -> None:
+    need("cmake", "ninja", "meson")
+    (tmp_path / "main.c").write_text("int main(void) { return 0; }\n")
+    (tmp_path / "CMakeLists.txt").write_text("cmake_minimum_required(VERSION 3.10)\nproject(x C)\nadd_executable(x main.c)\n")
+    (tmp_path / "meson.build").write_text("project('x', 'c')\nexecutable('x', 'main.c')\n")
+    env = {**cluster.env, "PATH": f"{os.path.dirname(cluster.launcher)}:{cluster.env['PATH']}"}
+    for configure, build, extra in (
+        (["cmake", "-G", "Ninja", "-B", "b1", "-DCMAKE_C_COMPILER_LAUNCHER=manycc"], ["ninja", "-C", "b1"], {}),
+        (["meson", "setup", "b2"], ["ninja", "-C", "b2"], {"CC": "manycc gcc"}),
+    ):
+        subprocess.run(configure, cwd=tmp_path, env={**env, **extra}, check=True, capture_output=True)
+        before = len(cluster.records())
+        subprocess.run(build, cwd=tmp_path, env={**env, **extra}, check=True, capture_output=True)
+        reasons = [record["reason"] for record in cluster.wait_records(before + 2)[before:]]
+        assert sorted(reasons) in (["not-compile", "remote"], ["cached", "not-compile"])
+
+
+def test_sixty_four_launchers_start_one_agent(tmp_path: Path, session_folder: str) -> None:
+    with Cluster(os.path.join(session_folder, "herd"), nodes=1, jobs=4) as cluster:
+        rules = "".join(f"f{number}.o: f{number}.c\n" for number in range(64))
+        (tmp_path / "Makefile").write_text(
+            "all: " + " ".join(f"f{number}.o" for number in range(64)) + f"\n{rules}%.o: %.c\n\tmanycc gcc -c $< -o $@\n"
+        )
+        for number in range(64):
+            (tmp_path / f"f{number}.c").write_text(f"int f{number};\n")
+        env = {**cluster.env, "PATH": f"{os.path.dirname(cluster.launcher)}:{cluster.env['PATH']}"}
+        subprocess.run(["make", "-j64"], cwd=tmp_path, env=env, check=True, capture_output=True)
+        reasons = {record["reason"] for record in cluster.wait_records(64)}
+        assert reasons == {"remote"}
+        with open(os.path.join(cluster.client, "state", "agent.log"), encoding="utf-8") as file:
+            assert file.read().count(" listens in ") == 1

@@ -1,0 +1,315 @@
+"""The agent's end of the native protocol, against a node that the test plays."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from array import array
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from manycc.backends.base import State
+from manycc.backends.node import NodeBackend
+from manycc.errors import BackendError, BackendGone, BackendRefused, InputsChanged
+from manycc.job import FILE, FOLDER, LINK, Input, Inputs, Job, Toolchain
+from manycc.reasons import Reason
+from manycc.wire import native
+
+GCC = Toolchain("f" * 64, "/usr/bin/gcc", "gcc", "12", "x86_64-linux-gnu", "gcc 12", (), (), {"driver": b"d" * 32})
+WELCOME = {"version": native.VERSION, "release": "1", "name": "n", "slots": 3, "sandbox": "bubblewrap", "machine": "x86_64"}
+
+
+class PlayedNode:
+    """A peer that says what the test tells it to."""
+
+    def __init__(self) -> None:
+        self.received: asyncio.Queue[list[Any]] = asyncio.Queue()
+        self.preamble = b""
+        self.welcome: dict[str, Any] = WELCOME
+        self.verdict = ""
+        self.writer: asyncio.StreamWriter | None = None
+        self.connections = 0
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.writer = writer
+        self.connections += 1
+        framer = native.Framer()
+        try:
+            self.preamble = await reader.readexactly(8)
+            while data := await reader.read(65536):
+                for message in framer.feed(data):
+                    if message[0] == native.HELLO:
+                        self.say([native.WELCOME, self.welcome])
+                    elif message[0] == native.TOOLCHAIN:
+                        self.say([native.PROVEN, message[1], self.verdict])
+                        self.received.put_nowait(message)
+                    else:
+                        self.received.put_nowait(message)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+
+    def say(self, message: list[Any]) -> None:
+        assert self.writer is not None
+        self.writer.write(native.pack(message))
+
+    async def next(self, kind: int) -> list[Any]:
+        while True:
+            message = await asyncio.wait_for(self.received.get(), 5)
+            if message[0] == kind:
+                return message
+
+    def result(self, job: int, outputs: list[Any] | None = None, code: int = 0, **info: Any) -> None:
+        self.say([native.RESULT, job, code, b"", native.compress(b"warned"), outputs or [], info])
+
+
+def play(test: Callable[[PlayedNode, NodeBackend], Awaitable[None]], slots: int | None = None) -> None:
+    async def run() -> None:
+        node = PlayedNode()
+        server = await asyncio.start_server(node.serve, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        backend = NodeBackend(
+            "n", "127.0.0.1", port, slots, {"version": native.VERSION, "release": "1", "name": "t"}, connect_timeout_s=5
+        )
+        try:
+            await connected(backend)
+            await test(node, backend)
+        finally:
+            await backend.close()
+            server.close()
+            await server.wait_closed()
+
+    asyncio.run(asyncio.wait_for(run(), 20))
+
+
+async def connected(backend: NodeBackend) -> None:
+    changed = asyncio.Event()
+    end = backend.on_change(changed.set)
+    backend.connect()
+    while backend.state is State.CONNECTING:
+        changed.clear()
+        await asyncio.wait_for(changed.wait(), 5)
+    end()
+
+
+def job(*items: Input) -> Job:
+    return Job(
+        argv=("gcc", "-c", "a.c"), cwd="/w", env=(("LANG", "C"),), umask=0o22, toolchain=GCC,
+        inputs=Inputs(items, "scan", True, False), folders=("/w",), outputs=("/w/a.o",), stems=("/w/a.",), source="/w/a.c",
+    )  # fmt: skip
+
+
+def source(path: Path, text: str) -> Input:
+    path.write_text(text)
+    return Input(FILE, str(path), hashlib.sha256(text.encode()).digest(), len(text))
+
+
+def test_job_is_announced_once_then_named_by_number(tmp_path: Path) -> None:
+    async def test(node: PlayedNode, backend: NodeBackend) -> None:
+        items = [source(tmp_path / "a.c", "int x;"), Input(LINK, "/l", target="/w"), Input(FOLDER, "/w")]
+        first = asyncio.create_task(backend.run(job(*items)))
+        announced = await node.next(native.ANNOUNCE)
+        assert [entry[2] for entry in announced[1]] == [items[0].path, "/l", "/w"]
+        sent = await node.next(native.JOB)
+        assert sorted(array("I", sent[7])) == [1, 2, 3]
+        assert sent[11] & native.FLAG_CACHE
+        data = b"\x7fELF" + bytes(100)
+        node.result(sent[1], [["/w/a.o", 0o644, len(data), b"h" * 32, native.compress(data)]], cpu=1.5, rss=7)
+        outcome = await first
+        assert (outcome.exit_code, outcome.stderr, outcome.outputs[0].data) == (0, b"warned", data)
+        assert outcome.reason is Reason.REMOTE and outcome.cpu_s == 1.5 and outcome.received > 0
+        second = asyncio.create_task(backend.run(job(*items)))
+        sent = await node.next(native.JOB)
+        assert node.received.empty()
+        node.result(sent[1], cached=True)
+        outcome = await second
+        assert outcome.reason is Reason.CACHED
+        assert outcome.sent < 300
+
+    play(test)
+
+
+def test_changed_input_is_retracted_and_announced_anew(tmp_path: Path) -> None:
+    async def test(node: PlayedNode, backend: NodeBackend) -> None:
+        old = source(tmp_path / "a.c", "int x;")
+        task = asyncio.create_task(backend.run(job(old)))
+        sent = await node.next(native.JOB)
+        node.result(sent[1])
+        await task
+        backend.retire(old)
+        task = asyncio.create_task(backend.run(job(source(tmp_path / "a.c", "int y;"))))
+        assert (await node.next(native.ANNOUNCE))[1][0][0] == 2
+        assert (await node.next(native.RETRACT))[1] == [1]
+        node.result((await node.next(native.JOB))[1])
+        await task
+
+    play(test)
+
+
+def test_missing_contents_are_uploaded_in_pieces(tmp_path: Path) -> None:
+    async def test(node: PlayedNode, backend: NodeBackend) -> None:
+        text = "x" * (2 * native.MAX_PIECE + 5)
+        item = source(tmp_path / "a.c", text)
+        task = asyncio.create_task(backend.run(job(item)))
+        sent = await node.next(native.JOB)
+        node.say([native.MISSING, sent[1], [item.digest]])
+        got = b""
+        for _ in range(3):
+            _, digest, total, offset, zdata = await node.next(native.BLOB)
+            assert (digest, total, offset) == (item.digest, len(text), len(got))
+            got += native.decompress(zdata, native.MAX_PIECE)
+        assert got == text.encode()
+        node.result(sent[1])
+        assert (await task).sent > 100
+
+    play(test)
+
+
+def test_file_that_changed_before_its_upload(tmp_path: Path) -> None:
+    async def test(node: PlayedNode, backend: NodeBackend) -> None:
+        item = source(tmp_path / "a.c", "int x;")
+        (tmp_path / "a.c").write_text("int y;")
+        task = asyncio.create_task(backend.run(job(item)))
+        sent = await node.next(native.JOB)
+        node.say([native.MISSING, sent[1], [item.digest]])
+        assert (await node.next(native.GONE))[1:] == [sent[1], item.digest]
+        with pytest.raises(InputsChanged):
+            await task
+
+    play(test)
+
+
+def test_contents_never_announced_are_not_given_away(tmp_path: Path) -> None:
+    async def test(node: PlayedNode, backend: NodeBackend) -> None:
+        secret = hashlib.sha256(b"secret").digest()
+        task = asyncio.create_task(backend.run(job(source(tmp_path / "a.c", "int x;"))))
+        sent = await node.next(native.JOB)
+        node.say([native.MISSING, sent[1], [secret]])
+        assert (await node.next(native.GONE))[2] == secret
+        with pytest.raises(InputsChanged):
+            await task
+
+    play(test)
+
+
+def test_large_output_comes_in_pieces() -> None:
+    async def test(node: PlayedNode, backend: NodeBackend) -> None:
+        task = asyncio.create_task(backend.run(job()))
+        sent = await node.next(native.JOB)
+        for piece in (b"a" * 1000, b"b" * 500):
+            node.say([native.OUTPUT, sent[1], 0, native.compress(piece)])
+        node.result(sent[1], [["/w/a.o", 0o644, 1500, b"h" * 32, None]])
+        assert (await task).outputs[0].data == b"a" * 1000 + b"b" * 500
+
+    play(test)
+
+
+def test_refusal_carries_its_reason_and_sentence() -> None:
+    async def test(node: PlayedNode, backend: NodeBackend) -> None:
+        task = asyncio.create_task(backend.run(job()))
+        sent = await node.next(native.JOB)
+        node.say([native.REFUSED, sent[1], "node-memory", "1 GiB free, 2 GiB needed"])
+        with pytest.raises(BackendRefused) as caught:
+            await task
+        assert caught.value.reason is Reason.NODE_MEMORY
+        assert "2 GiB" in caught.value.detail
+        assert backend.state is State.READY
+
+    play(test)
+
+
+def test_made_up_reason_is_an_ordinary_refusal() -> None:
+    async def test(node: PlayedNode, backend: NodeBackend) -> None:
+        for code in ("remote", "no-such-code"):
+            task = asyncio.create_task(backend.run(job()))
+            sent = await node.next(native.JOB)
+            node.say([native.REFUSED, sent[1], code, ""])
+            with pytest.raises(BackendRefused) as caught:
+                await task
+            assert caught.value.reason is Reason.NODE_REFUSED
+
+    play(test)
+
+
+def test_refused_toolchain() -> None:
+    async def test(node: PlayedNode, backend: NodeBackend) -> None:
+        node.verdict = "gcc 12 there, gcc 13 here"
+        with pytest.raises(BackendRefused) as caught:
+            await backend.run(job())
+        assert caught.value.reason is Reason.NO_TOOLCHAIN
+        assert backend.refusal(GCC) == node.verdict
+        assert not backend.proven(GCC)
+
+    play(test)
+
+
+def test_cancelled_job_is_cancelled_on_the_node() -> None:
+    async def test(node: PlayedNode, backend: NodeBackend) -> None:
+        task = asyncio.create_task(backend.run(job()))
+        sent = await node.next(native.JOB)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert (await node.next(native.CANCEL))[1] == sent[1]
+
+    play(test)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        [99],
+        [native.RESULT],
+        [native.RESULT, 1, 999, b"", b"", [], {}],
+        [native.RESULT, 1, 0, b"", b"", [["/w/a.o", 0o644, 5, b"", native.compress(b"four")]], {}],
+        [native.RESULT, 1, 0, b"", b"", [["/w/a.o", 0o644, 2**40, b"", b""]], {}],
+        [native.RESULT, 1, 0, b"not zstd", b"", [], {}],
+        [native.RESULT, 1, 0, b"", b"", 7, {}],
+        [native.OUTPUT, 1, -1, native.compress(b"x")],
+        [native.STATE, 5],
+        [native.MISSING, 1, None],
+        [native.PROVEN, []],
+    ],
+)
+def test_malformed_answers_cut_the_peer_off(bad: list[Any]) -> None:
+    async def test(node: PlayedNode, backend: NodeBackend) -> None:
+        task = asyncio.create_task(backend.run(job()))
+        await node.next(native.JOB)
+        node.say(bad)
+        with pytest.raises(BackendError):
+            await task
+        assert backend.state is State.DOWN
+
+    play(test)
+
+
+def test_lost_connection_ends_jobs_and_is_retried() -> None:
+    async def test(node: PlayedNode, backend: NodeBackend) -> None:
+        task = asyncio.create_task(backend.run(job()))
+        await node.next(native.JOB)
+        assert node.writer is not None
+        node.writer.transport.abort()
+        with pytest.raises(BackendGone):
+            await task
+        assert backend.state is State.DOWN and backend.why
+        await connected(backend)
+        assert backend.state is State.READY
+        assert node.connections == 2
+
+    play(test)
+
+
+def test_slots_are_the_users_word_or_the_nodes() -> None:
+    async def offered(node: PlayedNode, backend: NodeBackend) -> None:
+        assert backend.slots == 3
+
+    async def asked(node: PlayedNode, backend: NodeBackend) -> None:
+        assert backend.slots == 8
+        assert node.preamble == native.PREAMBLE
+
+    play(offered)
+    play(asked, slots=8)
