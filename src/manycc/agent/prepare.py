@@ -12,7 +12,7 @@ import os
 from collections.abc import Mapping
 from typing import Final
 
-from manycc.command.parse import Command, parse
+from manycc.command.parse import Command, compiler_kind, parse
 from manycc.errors import NotDistributable
 from manycc.inputs.collect import Collector
 from manycc.inputs.fileview import FileView
@@ -26,7 +26,7 @@ from manycc.toolchain.objectcheck import ObjectKind, expected_kind
 from manycc.wire.launcher import STDERR_TTY, Request
 
 RESULT_ENV: Final = (
-    "LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "LC_MESSAGES", "PWD", "CPATH", "C_INCLUDE_PATH", "CPLUS_INCLUDE_PATH",
+    "LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "LC_MESSAGES", "LOCPATH", "PWD", "CPATH", "C_INCLUDE_PATH", "CPLUS_INCLUDE_PATH",
     "OBJC_INCLUDE_PATH", "SOURCE_DATE_EPOCH", "GCC_COLORS", "COLUMNS", "TERM", "GCC_URLS", "TERM_URLS",
     "GCC_EXTRA_DIAGNOSTIC_OUTPUT", "NO_COLOR", "FORCE_COLOR", "CLICOLOR_FORCE",
 )  # fmt: skip
@@ -97,6 +97,9 @@ class Preparer:
         toolchain = self._identifier.current(request.compiler, env)
         if toolchain is None:
             toolchain = await self._identifier.identify(request.compiler, env)
+        if toolchain.kind != compiler_kind(os.path.basename(request.argv[0])):
+            # cc and c++ are names for either compiler, and the two read their options differently.
+            command = parse(request.argv, cwd, env, _read_response, kind=toolchain.kind)
         argv = command.argv
         if command.native:
             argv = await expand_native(toolchain, argv, command.native, env)
