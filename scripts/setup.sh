@@ -7,11 +7,12 @@ set -eu
 cd "$(dirname "$0")/.."
 what=${1:-run}
 
-packages="bubblewrap:bwrap g++:g++ xz-utils:xz"
+packages="bubblewrap:bwrap g++:g++ xz-utils:xz perl:perl unicode-data:/usr/share/unicode/Scripts.txt"
 [ "$what" = run ] || packages="$packages cmake:cmake ninja-build:ninja meson:meson ccache:ccache clang-14:clang-14 iproute2:ip strace:strace"
 missing=""
 for entry in $packages; do
-    command -v "${entry#*:}" >/dev/null 2>&1 || missing="$missing ${entry%%:*}"
+    what_it_brings=${entry#*:}
+    [ -e "$what_it_brings" ] || command -v "$what_it_brings" >/dev/null 2>&1 || missing="$missing ${entry%%:*}"
 done
 python3 -c 'import ensurepip' 2>/dev/null || missing="$missing python3-venv"
 if [ -n "$missing" ]; then

@@ -90,12 +90,11 @@ def _write(path: str, mode: int, data: bytes) -> None:
     try:
         _write_all(fd, data)
         os.fchmod(fd, mode)
-        source = f"/proc/self/fd/{fd}"
         try:
-            os.link(source, path, follow_symlinks=True)
+            _give_name(fd, path)
         except FileExistsError:
             name = _temporary(folder)
-            os.link(source, name, follow_symlinks=True)
+            _give_name(fd, name)
             try:
                 os.rename(name, path)
             except OSError:
@@ -103,6 +102,11 @@ def _write(path: str, mode: int, data: bytes) -> None:
                 raise
     finally:
         os.close(fd)
+
+
+def _give_name(fd: int, path: str) -> None:
+    # Only with a folder's descriptor does os.link follow the link in /proc; an absolute path ignores which.
+    os.link(f"/proc/self/fd/{fd}", path, src_dir_fd=fd, follow_symlinks=True)
 
 
 def _write_named(path: str, mode: int, data: bytes) -> None:

@@ -1,0 +1,95 @@
+"""``manycc explain -- COMPILER …``: how a command would be handled, and why."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from manycc import __version__, config
+from manycc.cli import client
+from manycc.cli.launcher import find_compiler, find_launcher
+from manycc.cli.output import print_json, say
+from manycc.errors import ConfigError, ManyccError
+from manycc.monitor.units import amount, size
+from manycc.wire.launcher import STDERR_TTY, STDOUT_TTY, Request
+
+
+def main(argv: Sequence[str]) -> int:
+    """Explain a command. 0 if a host could do it, 1 if it would run here."""
+    parser = argparse.ArgumentParser(
+        prog="manycc explain",
+        usage="manycc explain [--json] [--] COMPILER ARGUMENT...",
+        description="How a compiler command would be handled, and why: nothing is compiled. "
+        "Exit code 0 if a host can do it, 1 if it would run here.",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON (docs/json.md)")
+    parser.add_argument("command", nargs=argparse.REMAINDER, help="such as: g++ -O2 -c a.cc")
+    options = parser.parse_args(argv)
+    command = options.command[1:] if options.command[:1] == ["--"] else options.command
+    if command and os.path.basename(command[0]) == "manycc":
+        command = command[1:]
+    if not command:
+        raise ConfigError("no command to explain", "", "manycc explain -- g++ -O2 -c a.cc")
+    answer = client.explain(config.load(), _request(command))
+    if options.json:
+        print_json(answer)
+    else:
+        _print(answer)
+    usable = any(_usable(host) for host in answer.get("hosts") or [])
+    return 0 if answer.get("distributable") and usable else 1
+
+
+def _request(command: list[str]) -> Request:
+    """The request the launcher would make of this command."""
+    try:
+        launcher: str | None = find_launcher()
+    except ManyccError:
+        launcher = None  # the agent can answer without it
+    cwd = os.getcwd()
+    compiler = find_compiler(command[0], launcher, cwd, os.environ)
+    if not compiler:
+        raise ConfigError(f"{command[0]}: not found", "no compiler of this name is in PATH")
+    umask = os.umask(0o077)
+    os.umask(umask)
+    flags = (STDERR_TTY if sys.stderr.isatty() else 0) | (STDOUT_TTY if sys.stdout.isatty() else 0)
+    return Request(__version__, compiler, cwd, command, dict(os.environ), umask, flags, 0)
+
+
+def _usable(host: Any) -> bool:
+    if not isinstance(host, dict) or host.get("state") != "ready":
+        return False
+    return not str(host.get("sentence", "")).startswith("cannot")
+
+
+def _print(answer: client.Answer) -> None:
+    hosts = [host for host in answer.get("hosts") or [] if isinstance(host, dict)]
+    sentence, detail = answer.get("sentence", ""), answer.get("detail", "")
+    if not answer.get("distributable"):
+        say(f"would run here: {sentence}{f': {detail}' if detail else ''} [{answer.get('reason', '?')}]")
+        if answer.get("hint"):
+            say(f"  hint: {answer['hint']}")
+        return
+    if any(map(_usable, hosts)):
+        say("can be sent")
+    elif hosts:
+        say("could be sent, but no host can take it now")
+    else:
+        say(f"could be sent, but there are no hosts{f': {detail}' if detail else ''}")
+        say('  hint: set MANYCC_HOSTS="192.168.0.100/6 raspberrypi.local/4", or use manycc run')
+    for key, label in (("source",) * 2, ("output",) * 2, ("language",) * 2, ("toolchain", "compiler")):
+        if answer.get(key):
+            say(f"  {label + ':':10} {answer[key]}")
+    inputs = answer.get("inputs")
+    if isinstance(inputs, dict):
+        proof = "complete" if inputs.get("complete") else "not proven complete: a compile error would be repeated here"
+        say(
+            f"  inputs:    {amount(inputs.get('count', 0), 'file')}, {size(inputs.get('bytes', 0))}, "
+            f"found by {inputs.get('how', '?')}, {proof}"
+        )
+        for path, length in inputs.get("largest") or []:
+            say(f"             {size(length):>9}  {path}")
+    for host in hosts:
+        say(f"  host {host.get('name', '?')}: {host.get('sentence', '') or host.get('state', '?')}")

@@ -1,0 +1,45 @@
+"""``manycc hosts``: connect to the configured hosts and show which can be used."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from manycc import config
+from manycc.cli import client
+from manycc.cli.output import print_json, say
+from manycc.cli.status import draw_hosts
+
+
+def main(argv: Sequence[str]) -> int:
+    """Print a table of hosts. 0 if every one can be used, 1 if not."""
+    parser = argparse.ArgumentParser(
+        prog="manycc hosts",
+        description="Connect to the hosts and show which can be used. Exit code 1 unless all are ready.",
+        epilog=config.GRAMMAR + ".",
+    )
+    parser.add_argument("hosts", nargs="*", metavar="HOST", help="try these instead of the configured ones")
+    parser.add_argument("--json", action="store_true", help="print JSON (docs/json.md)")
+    options = parser.parse_args(argv)
+    settings = config.load(flags={"hosts": " ".join(options.hosts) if options.hosts else None})
+    specs = settings.host_specs()
+    nodes = [spec for spec in specs if not spec.local]
+    if not nodes and not options.json:
+        say('no hosts: set MANYCC_HOSTS="192.168.0.100/6 raspberrypi.local/4", or hosts in')
+        say(settings.user_file)
+        return 1
+    if nodes:
+        client.start(settings)[0].close()
+        answer = client.ask(settings, {"op": "status", "hosts": settings.hosts}) or {}
+    else:
+        answer = {}
+    hosts = [host for host in answer.get("hosts", []) if isinstance(host, dict)]
+    if options.json:
+        print_json({"origin": settings.origin("hosts"), "hosts": hosts})
+    else:
+        say(f"from {settings.origin('hosts')}:")
+        draw_hosts(answer)
+        for spec in specs:
+            if spec.local:
+                say(f"this machine: {spec.slots or settings.local_slots} slots")
+    return 0 if len(hosts) == len(nodes) and all(host.get("state") == "ready" for host in hosts) and nodes else 1

@@ -1,0 +1,351 @@
+"""Settings: where each comes from, what it may be, and the host list's grammar.
+
+Precedence, lowest first: the default, ``/etc/manycc/config.toml``, the user's ``config.toml``, the
+environment, a flag. Every value knows which of them it came from (``Config.origin``).
+
+The folders follow the XDG rules, or lie together below ``MANYCC_DIR``. The launcher computes the same
+paths in C: the rule is written out here rather than taken from a library, so that the two stay equal.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import stat
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from manycc.errors import ConfigError
+
+DEFAULT_PORT: Final = 3632
+MAX_SLOTS: Final = 9999
+SYSTEM_FILE: Final = "/etc/manycc/config.toml"
+MEBIBYTE: Final = 1024 * 1024
+
+GRAMMAR: Final = (
+    "a host is NAME[:PORT][/SLOTS], [IPv6][:PORT][/SLOTS], or localhost[/SLOTS] for this machine itself; "
+    "hosts are separated by white space, # begins a comment"
+)
+
+_WORD = re.compile(r"\S+")
+_ENTRY = re.compile(r"(?:\[(?P<ip6>[^\[\]]*)\]|(?P<name>[^:/\[\]]*))(?::(?P<port>[^:/]*))?(?:/(?P<slots>[^/]*))?")
+_NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9_.])?")
+_ZONE = re.compile(r"[A-Za-z0-9._-]{1,32}")
+
+
+@dataclass(frozen=True, slots=True)
+class HostSpec:
+    """One entry of a host list.
+
+    ``name`` is the entry as written, without the slot count; ``address`` is what to connect to (no
+    brackets). ``slots`` is None where the host's own offer counts. ``local`` marks this machine's
+    own slots: no node, and no port.
+    """
+
+    name: str
+    address: str
+    port: int
+    slots: int | None = None
+    local: bool = False
+
+    def __str__(self) -> str:
+        return self.name if self.slots is None else f"{self.name}/{self.slots}"
+
+
+def parse_hosts(text: str) -> tuple[HostSpec, ...]:
+    """Read a host list. Raises ConfigError naming the entry, its place, and the grammar."""
+    specs: list[HostSpec] = []
+    seen: dict[tuple[str, int, bool], str] = {}
+    lines = text.split("\n")
+    for number, line in enumerate(lines, 1):
+        for word in _WORD.finditer(line.partition("#")[0]):
+            place = f"column {word.start() + 1}" if len(lines) == 1 else f"line {number}, column {word.start() + 1}"
+            try:
+                spec = _parse_entry(word.group())
+                earlier = seen.setdefault((spec.address.lower(), spec.port, spec.local), spec.name)
+                if earlier is not spec.name:
+                    raise ValueError(f"the host is already in the list, as {earlier}")
+            except ValueError as error:
+                raise ConfigError(f"host list, {place}: {_shown(word.group())}", str(error), GRAMMAR) from None
+            specs.append(spec)
+    return tuple(specs)
+
+
+def _parse_entry(entry: str) -> HostSpec:
+    """Read one entry. Raises ValueError saying what is wrong with it."""
+    parts = _ENTRY.fullmatch(entry)
+    if parts is None:
+        if entry.count(":") > 1 and "[" not in entry:
+            raise ValueError("an IPv6 address must stand in brackets")
+        if "," in entry:
+            raise ValueError("hosts are separated by white space, not by commas")
+        raise ValueError("this is no host")
+    ip6, name, port_text, slots_text = parts.group("ip6", "name", "port", "slots")
+    port = DEFAULT_PORT if port_text is None else _number(port_text, "port", 65535)
+    slots = None if slots_text is None else _number(slots_text, "slot count", MAX_SLOTS)
+    spelled = entry.partition("/")[0]
+    if ip6 is not None:
+        address, percent, zone = ip6.partition("%")
+        try:
+            socket.inet_pton(socket.AF_INET6, address)
+        except (OSError, ValueError):
+            raise ValueError("what stands in the brackets is no IPv6 address") from None
+        if percent and not _ZONE.fullmatch(zone):
+            raise ValueError("the zone after % is no interface name")
+        return HostSpec(spelled, ip6, port, slots)
+    if "," in name:
+        raise ValueError("hosts are separated by white space, not by commas")
+    if not _NAME.fullmatch(name):
+        raise ValueError("this is no host name or address" if name else "the host's name is missing")
+    local = name.lower() == "localhost" and port_text is None
+    return HostSpec(spelled, name, 0 if local else port, slots, local)
+
+
+def _number(text: str, what: str, largest: int) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 6 and 1 <= int(text) <= largest):
+        raise ValueError(f"the {what} must be a number from 1 to {largest}")
+    return int(text)
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= 80 else text[:77] + "...")
+
+
+def cpu_count() -> int:
+    """How many CPUs this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting: its key in a file, its variable, its type, bounds and meaning."""
+
+    name: str
+    variable: str
+    default: Callable[[], Any]
+    kind: type
+    expected: str
+    meaning: str
+    least: float = 0.0
+    most: float = 0.0
+
+    def check(self, value: object) -> Any:
+        """The value in its own type. Raises ValueError if it is none that is expected."""
+        if self.kind is str:
+            if isinstance(value, list) and all(isinstance(item, str) for item in value):
+                value = "\n".join(value)
+            if not isinstance(value, str):
+                raise ValueError
+            return value
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ValueError
+        if (self.kind is int and not isinstance(value, int)) or not self.least <= value <= self.most:
+            raise ValueError
+        return self.kind(value)
+
+    def read(self, text: str) -> Any:
+        """The value of a text, as an environment variable has it. Raises ValueError."""
+        return text if self.kind is str else self.check(self.kind(text))
+
+
+SETTINGS: Final = (
+    Setting("hosts", "MANYCC_HOSTS", str, str, "a host list: a text, or a list of texts", "where to compile"),
+    Setting("local_slots", "MANYCC_LOCAL_SLOTS", cpu_count, int, f"a whole number from 1 to {MAX_SLOTS}",
+            "how many compilers may run on this machine at once", 1, MAX_SLOTS),
+    Setting("idle_s", "MANYCC_IDLE", lambda: 600.0, float, "seconds, 1 to 31536000",
+            "an agent without work ends itself after this time", 1, 31_536_000),
+    Setting("connect_timeout_s", "MANYCC_CONNECT_TIMEOUT", lambda: 3.0, float, "seconds, 0.05 to 600",
+            "how long a host may take to answer before it counts as down", 0.05, 600),
+    Setting("job_timeout_s", "MANYCC_JOB_TIMEOUT", lambda: 600.0, float, "seconds, 1 to 86400",
+            "how long a host may be silent about a job before it is done elsewhere", 1, 86400),
+    Setting("record_log_bytes", "MANYCC_RECORD_LOG_BYTES", lambda: 16 * MEBIBYTE, int,
+            "bytes, a whole number from 65536 to 1099511627776",
+            "the job records' file is put aside when it has grown to this size", 65536, 1 << 40),
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """All settings and folders of one process. Made by ``load``."""
+
+    hosts: str
+    local_slots: int
+    idle_s: float
+    connect_timeout_s: float
+    job_timeout_s: float
+    record_log_bytes: int
+
+    runtime_dir: str
+    state_dir: str
+    cache_dir: str
+    user_file: str
+    origins: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    def origin(self, name: str) -> str:
+        """Where a value came from: "default", a file's path, "MANYCC_… (environment)", "a flag"."""
+        return self.origins.get(name, "default")
+
+    def host_specs(self) -> tuple[HostSpec, ...]:
+        """The host list, read. Raises ConfigError that says where the list came from."""
+        try:
+            return parse_hosts(self.hosts)
+        except ConfigError as error:
+            raise ConfigError(f"{self.origin('hosts')}: {error.what}", error.why, error.hint) from None
+
+    @property
+    def socket_path(self) -> str:
+        """The agent's socket. May be too long for ``sockaddr_un``: go through ``/proc/self/fd``."""
+        return os.path.join(self.runtime_dir, "agent.sock")
+
+    @property
+    def lock_path(self) -> str:
+        """Locked (flock) by whoever starts an agent, so that only one does."""
+        return os.path.join(self.runtime_dir, "agent.lock")
+
+    @property
+    def agent_log_path(self) -> str:
+        """What the agent has to say."""
+        return os.path.join(self.state_dir, "agent.log")
+
+    @property
+    def records_path(self) -> str:
+        """The job records (``monitor/records.py``)."""
+        return os.path.join(self.state_dir, "jobs.jsonl")
+
+    @property
+    def masquerade_dir(self) -> str:
+        """Compiler names that lead to the launcher."""
+        return os.path.join(self.cache_dir, "masquerade")
+
+    def ensure_runtime_dir(self) -> str:
+        """Make the runtime folder, mode 0700, and return it.
+
+        Raises ConfigError if there is something else, somebody else's, or a folder open to others:
+        whoever can write there could answer in the agent's place.
+        """
+        path = self.runtime_dir
+        hint = "set MANYCC_DIR or XDG_RUNTIME_DIR to a folder of your own"
+        try:
+            os.makedirs(os.path.dirname(path) or "/", exist_ok=True)
+            try:
+                os.mkdir(path, 0o700)
+            except FileExistsError:
+                pass
+            found = os.lstat(path)
+        except OSError as error:
+            raise ConfigError(f"the runtime folder {path} cannot be made", error.strerror or "", hint) from error
+        if not stat.S_ISDIR(found.st_mode):
+            raise ConfigError(f"the runtime folder {path} is not to be trusted", "it is no folder", hint)
+        if found.st_uid != os.getuid():
+            raise ConfigError(f"the runtime folder {path} is not to be trusted", "it belongs to another user", hint)
+        if found.st_mode & 0o077:
+            raise ConfigError(
+                f"the runtime folder {path} is not to be trusted", "others have access to it", f"chmod 700 {path}"
+            )
+        return path
+
+
+def folders(env: Mapping[str, str]) -> dict[str, str]:
+    """The folders of this environment: runtime_dir, state_dir, cache_dir, user_file."""
+    base = env.get("MANYCC_DIR")
+    if base:
+        base = os.path.abspath(base)
+        return {
+            "runtime_dir": os.path.join(base, "run"),
+            "state_dir": os.path.join(base, "state"),
+            "cache_dir": os.path.join(base, "cache"),
+            "user_file": os.path.join(base, "config.toml"),
+        }
+    home = env.get("HOME") or _home()
+    runtime = env.get("XDG_RUNTIME_DIR")
+    return {
+        "runtime_dir": os.path.join(runtime, "manycc") if runtime else f"/tmp/manycc-{os.getuid()}",  # noqa: S108
+        "state_dir": os.path.join(env.get("XDG_STATE_HOME") or os.path.join(home, ".local/state"), "manycc"),
+        "cache_dir": os.path.join(env.get("XDG_CACHE_HOME") or os.path.join(home, ".cache"), "manycc"),
+        "user_file": os.path.join(env.get("XDG_CONFIG_HOME") or os.path.join(home, ".config"), "manycc/config.toml"),
+    }
+
+
+def _home() -> str:
+    import pwd
+
+    try:
+        return pwd.getpwuid(os.getuid()).pw_dir
+    except KeyError:
+        return "/"
+
+
+def load(
+    env: Mapping[str, str] | None = None,
+    flags: Mapping[str, object] | None = None,
+    system_file: str = SYSTEM_FILE,
+) -> Config:
+    """The settings of this process.
+
+    ``flags`` holds values given on the command line by setting name; None stands for "not given".
+    Raises ConfigError for a file, variable or flag that cannot be read.
+    """
+    env = os.environ if env is None else env
+    places = folders(env)
+    values: dict[str, Any] = {**places, **{setting.name: setting.default() for setting in SETTINGS}}
+    origins: dict[str, str] = {}
+    for path in (system_file, places["user_file"]):
+        for name, value in _read_file(path).items():
+            values[name] = value
+            origins[name] = path
+    for setting in SETTINGS:
+        text = env.get(setting.variable)
+        # An empty MANYCC_HOSTS means "no hosts"; any other empty variable means "not set".
+        if text is not None and (text or setting.kind is str):
+            try:
+                values[setting.name] = setting.read(text)
+            except ValueError:
+                raise ConfigError(
+                    f"{setting.variable}={_shown(text)} in the environment", f"expected {setting.expected}"
+                ) from None
+            origins[setting.name] = f"{setting.variable} (environment)"
+        given = None if flags is None else flags.get(setting.name)
+        if given is not None:
+            try:
+                values[setting.name] = setting.check(given)
+            except ValueError:
+                raise ConfigError(f"the value {_shown(str(given))}", f"expected {setting.expected}") from None
+            origins[setting.name] = "a flag"
+    return Config(**values, origins=origins)
+
+
+def _read_file(path: str) -> dict[str, Any]:
+    """The settings of a TOML file, checked; none if there is no such file."""
+    try:
+        with open(path, "rb") as file:
+            data = file.read(MEBIBYTE + 1)
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read", error.strerror or str(error)) from error
+    import tomllib
+
+    try:
+        if len(data) > MEBIBYTE:
+            raise ValueError("it is larger than 1 MiB")
+        table = tomllib.loads(data.decode())
+    except ValueError as error:
+        raise ConfigError(f"{path} is no TOML file", str(error)) from error
+    known = {setting.name: setting for setting in SETTINGS}
+    values: dict[str, Any] = {}
+    for key, value in table.items():
+        setting = known.get(key)
+        if setting is None:
+            raise ConfigError(f"{path}: {_shown(key)} is no setting", "", "settings are: " + ", ".join(known))
+        try:
+            values[key] = setting.check(value)
+        except ValueError:
+            raise ConfigError(f"{path}: {key} = {_shown(repr(value))}", f"expected {setting.expected}") from None
+        if key == "hosts":
+            try:
+                parse_hosts(values[key])
+            except ConfigError as error:
+                raise ConfigError(f"{path}: {error.what}", error.why, error.hint) from None
+    return values

@@ -1,0 +1,168 @@
+"""Finding out all that a job reads, and whether it is still so.
+
+The way: the search folders (the compiler's own are asked of it once), the closure of all that the source may
+ask for (``search``), and at last a check that nothing changed meanwhile; if something did, it is all done
+again, which is cheap since only what rests on the change is worked out anew.
+
+What is kept over restarts is what cannot be had for a ``stat``: digests, scans and macros by content (in the
+file view's database), the compiler's include folders and what ``-M`` said (in this module's). The closure
+itself is not: from these it is made again about as fast as it could be read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Final
+
+from manycc.errors import NotDistributable
+from manycc.inputs import includes, opened
+from manycc.inputs.computed import MacroIndex
+from manycc.inputs.fileview import DirView, FileView
+from manycc.inputs.includes import DefaultFolders
+from manycc.inputs.manifest import Manifest, unchanged
+from manycc.inputs.opened import OpenedMemory
+from manycc.inputs.resolve import Closure, Resolver
+from manycc.inputs.scan import VOLATILE
+from manycc.inputs.search import Search
+from manycc.inputs.shelf import Shelves
+from manycc.job import Input, Inputs, Toolchain
+from manycc.reasons import Reason
+from manycc.wire.native import MAX_INPUTS
+
+if TYPE_CHECKING:
+    from manycc.command.parse import Command
+
+_BOUNDS: Final = {includes.SHELF: 10_000, opened.SHELF: 50_000}
+_ATTEMPTS: Final = 20
+_FLUSH_AFTER_S: Final = 0.5
+_MAX_RESOLVERS: Final = 256
+_WITHOUT_INCLUDES: Final = frozenset(("assembler", "cpp-output"))
+
+
+class Collector:
+    """Finds and re-checks the inputs of jobs.
+
+    ``database``: an SQLite file that keeps the compiler's answers over restarts; None: memory only.
+    """
+
+    def __init__(self, view: FileView, database: str | None) -> None:
+        self._view = view
+        self._shelves = Shelves(database, _BOUNDS) if database is not None else None
+        self._defaults = DefaultFolders(view, self._shelves)
+        self._index = MacroIndex(view)
+        self._resolvers: dict[tuple[object, ...], Resolver] = {}
+        self._opened = OpenedMemory(self._shelves)
+        self._flush_timer: asyncio.TimerHandle | None = None
+        view.on_retired.append(self._retired)
+
+    @property
+    def warning(self) -> str:
+        """A sentence if the database could not be used as it was; else empty."""
+        return self._shelves.warning if self._shelves is not None else ""
+
+    @property
+    def asked(self) -> int:
+        """How often a compiler's -M was run."""
+        return self._opened.asked
+
+    def check(self, manifest: Manifest, since: int) -> bool:
+        """Whether nothing that matters to a job has changed; ``since``: a stamp of when the job was asked for."""
+        return unchanged(self._view, manifest, since)
+
+    async def collect(
+        self, command: Command, toolchain: Toolchain, cwd: str, env: Mapping[str, str], extra: Sequence[str], since: int
+    ) -> Manifest:
+        """Find a job's inputs. ``extra``: absolute names of further files, taken if they exist.
+
+        Raises NotDistributable.
+        """
+        try:
+            resolver, watched = await self._resolver(command, toolchain, cwd, env)
+            search = Search(resolver, self._index, self._opened, command, toolchain, cwd, env, extra)
+            doubted = False
+            for _ in range(_ATTEMPTS):
+                try:
+                    closure = await search.closure()
+                except OSError:  # a file is no longer what its folder's listing said
+                    self._view.doubt(self._view.now())
+                    continue
+                except NotDistributable:
+                    if doubted:
+                        raise
+                    # That was judged by what was known before the job was asked for.
+                    doubted = True
+                    self._view.doubt(since)
+                    continue
+                manifest = _manifest(closure, search, watched)
+                if unchanged(self._view, manifest, max(since, search.since)) and search.is_settled(manifest):
+                    return manifest
+            raise NotDistributable(Reason.INPUTS_UNKNOWN, "an input keeps changing")
+        finally:
+            self._flush_later()
+
+    def flush(self) -> None:
+        """Write what was learned to the databases."""
+        self._flush_timer = None
+        self._view.flush()
+        if self._shelves is not None:
+            self._shelves.flush()
+
+    def close(self) -> None:
+        """Flush, and let go of the database (not of the view)."""
+        if self._flush_timer is not None:
+            self._flush_timer.cancel()
+        self.flush()
+        self._view.on_retired.remove(self._retired)
+        if self._shelves is not None:
+            self._shelves.close()
+
+    def _flush_later(self) -> None:
+        """Write soon, many jobs at a time."""
+        dirty = self._view.dirty or (self._shelves is not None and self._shelves.dirty)
+        if dirty and self._flush_timer is None:
+            self._flush_timer = asyncio.get_running_loop().call_later(_FLUSH_AFTER_S, self.flush)
+
+    def _retired(self, item: Input) -> None:
+        self._index.retired(item)
+        for resolver in self._resolvers.values():
+            resolver.retired(item)
+
+    async def _resolver(
+        self, command: Command, toolchain: Toolchain, cwd: str, env: Mapping[str, str]
+    ) -> tuple[Resolver, tuple[DirView, ...]]:
+        preprocessed = command.language in _WITHOUT_INCLUDES or command.language.endswith("cpp-output")
+        given = (*command.quote_dirs, *command.include_dirs, *command.system_dirs, *command.after_dirs)
+        defaults: tuple[str, ...] = ()
+        watched: tuple[DirView, ...] = ()
+        if not preprocessed:
+            arguments = command.probe_args
+            under_sysroot = [name for name in given if name.startswith(("=", "$SYSROOT"))]
+            if under_sysroot:  # only the compiler knows what these mean
+                arguments = (*arguments, *[f"-I{name}" for name in under_sysroot])
+            defaults, watched = await self._defaults.ask(toolchain, command.language, arguments, cwd, env)
+        key = (given, defaults, cwd, preprocessed)
+        resolver = self._resolvers.pop(key, None)
+        if resolver is None:
+            for name in given:
+                if name.endswith(".hmap"):
+                    raise NotDistributable(Reason.INPUTS_UNKNOWN, f"header map {name}")
+            search = dict.fromkeys(os.path.join(cwd, name) for name in (*given, *defaults))
+            resolver = Resolver(self._view, cwd, tuple(search), preprocessed)
+            while len(self._resolvers) >= _MAX_RESOLVERS:
+                del self._resolvers[next(iter(self._resolvers))]
+        self._resolvers[key] = resolver  # the last used is the last to go
+        return resolver, watched
+
+
+def _manifest(closure: Closure, search: Search, watched: Iterable[DirView]) -> Manifest:
+    files = {node.entry: None for node in closure.nodes}
+    files.update(closure.leaves)
+    items: list[Input] = [*files, *closure.items]
+    if len(items) > MAX_INPUTS:
+        raise NotDistributable(Reason.INPUTS_UNKNOWN, f"more than {MAX_INPUTS} inputs")
+    volatile = search.volatile or bool(closure.flags & VOLATILE)
+    inputs = Inputs(items, search.how, search.complete, volatile)
+    closure.folders.update(dict.fromkeys(watched))
+    return Manifest(inputs, list(files), list(closure.folders))

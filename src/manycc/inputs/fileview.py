@@ -1,0 +1,472 @@
+"""One consistent, cached view of the files that jobs read.
+
+A file is kept at its *physical* path (no symbolic link in it) as a ``FileEntry``: an ``Input`` with the
+signature (device, inode, size, mtime, ctime) under which its content was read. A folder is a ``DirView``:
+it answers what a name in it is, and remembers each answer that somebody relies on, present or absent.
+A build folder gets a new object with every job; only a change of a *relied on* answer counts as a change.
+
+Nothing is watched: entries are checked by ``stat`` when a job asks, and ``seen`` (a ``now()`` stamp) spares
+a second check to jobs that asked before the first. Content read within the file system's clock
+granularity of its last change is not trusted to its signature: it could change again without a trace,
+so it is read again the next time. ctime decides, since a program cannot set it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import struct
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgpack
+
+from manycc.errors import NotDistributable
+from manycc.inputs.derived import Derived, forget
+from manycc.inputs.macros import Macros, read_macros
+from manycc.inputs.scan import Scan, scan
+from manycc.inputs.shelf import Shelves
+from manycc.job import FILE, FOLDER, LINK, Input
+from manycc.reasons import Reason
+from manycc.wire.native import MAX_FILE
+
+ABSENT: Final = -1
+OTHER: Final = 3
+"""Kinds of answer besides job.FILE, LINK and FOLDER; OTHER: a device, a pipe, a socket."""
+
+Signature = tuple[int, int, int, int, int]  # mtime_ns, ctime_ns, size, inode, device
+
+_GRANULE_NS: Final = 20_000_000  # the kernel stamps with its tick: up to 10 ms old
+_COARSE_NS: Final = 2_100_000_000  # file systems with whole seconds
+_SECOND_NS: Final = 1_000_000_000
+_CHUNK: Final = 1 << 20
+_RETIRED: Final = -1
+_READ_ATTEMPTS: Final = 5
+_LSTAT_COST: Final = 4  # one lstat costs about as much as listing four names
+_STORED: Final = struct.Struct("<qqqQQ32s")
+_BOUNDS: Final = {"digests": 400_000, "scans": 200_000, "macros": 50_000}
+
+
+class FileEntry(Input):
+    """One content of one file. Retired, and replaced by another object, when the content changes."""
+
+    __slots__ = ("dependents", "scan", "seen", "signature")
+
+    def __init__(self, path: str, digest: bytes, size: int, signature: Signature | None, seen: int) -> None:
+        super().__init__(FILE, path, digest, size)
+        self.signature = signature  # None: do not trust it
+        self.seen = seen
+        self.scan: Scan | None = None
+        self.dependents: list[Derived] = []
+
+    @property
+    def stale(self) -> bool:
+        """Whether another content has taken its place."""
+        return self.seen == _RETIRED
+
+
+class Answer:
+    """What a name in a folder is: a kind, and for a LINK the input that describes it."""
+
+    __slots__ = ("dependents", "kind", "link")
+
+    def __init__(self, kind: int, link: Input | None) -> None:
+        self.kind = kind
+        self.link = link
+        self.dependents: list[Derived] = []
+
+
+class DirView:
+    """A folder at its physical path. ``version`` grows whenever an answer that was given changed."""
+
+    __slots__ = ("answers", "count", "item", "names", "path", "prefix", "seen", "signature", "version", "watched")
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.prefix = path if path.endswith("/") else path + "/"
+        self.item = Input(FOLDER, path)
+        self.answers: dict[str, Answer] = {}
+        self.names: dict[str, int] | None = None  # None: ask the file system name by name
+        self.count = 0
+        self.seen = 0
+        self.signature: Signature | None = None
+        self.version = 0
+        self.watched = False  # any new or lost name counts as a change
+
+
+class FileView:
+    """All files and folders that jobs have asked about.
+
+    ``database``: an SQLite file that keeps digests and scans over restarts; None: memory only.
+    ``wall``: the clock that file times are compared with, in ns.
+    """
+
+    def __init__(self, database: str | None = None, wall: Callable[[], int] = time.time_ns) -> None:
+        self.on_retired: list[Callable[[Input], None]] = []
+        self.reads = 0
+        """Files whose content was read."""
+        self.scans = 0
+        """Contents that were scanned."""
+        self.wall = wall
+        self._files: dict[str, FileEntry] = {}
+        self._folders: dict[str, DirView] = {}
+        self._shelves = Shelves(database, _BOUNDS) if database is not None else None
+
+    @property
+    def warning(self) -> str:
+        """A sentence if the database could not be used as it was; else empty."""
+        return self._shelves.warning if self._shelves is not None else ""
+
+    @staticmethod
+    def now() -> int:
+        """A stamp for ``since``."""
+        return time.monotonic_ns()
+
+    # -- files
+
+    def digest_of(self, path: str) -> bytes:
+        """SHA-256 of a file's content as it is now. Links are followed. Raises OSError."""
+        path = os.path.realpath(path)
+        entry = self.file(path, source=False)
+        if not self.refresh(entry, time.monotonic_ns()):
+            entry = self.file(path, source=False)
+        return entry.digest
+
+    def file(self, path: str, source: bool = True) -> FileEntry:
+        """The entry of the regular file at a physical path, read if it is new but not checked again.
+
+        ``source``: it will be scanned. Raises OSError, NotDistributable(INPUT_TOO_LARGE).
+        """
+        entry = self._files.get(path)
+        if entry is None:
+            seen = time.monotonic_ns()
+            digest, size, signature, data = self._content(path, source)
+            entry = FileEntry(path, digest, size, signature, seen)
+            if data is not None:
+                self._scan(entry, data)
+            self._files[path] = entry
+        return entry
+
+    def scan_of(self, entry: FileEntry) -> Scan:
+        """What the entry's content may ask for. Raises OSError; FileNotFoundError too if it has just changed."""
+        result = entry.scan
+        if result is None:
+            self._scan(entry, None)
+            result = entry.scan
+            assert result is not None  # noqa: S101
+        return result
+
+    def macros_of(self, entry: FileEntry) -> Macros:
+        """The macros that the entry's content defines. Raises as ``scan_of``."""
+        shelves = self._shelves
+        if shelves is not None:
+            stored = shelves.get("macros", entry.digest)
+            if stored is not None:
+                return Macros.unpack(stored)
+        macros = read_macros(self._same_content(entry))
+        if shelves is not None:
+            shelves.put("macros", entry.digest, macros.pack())
+        return macros
+
+    def refresh(self, entry: FileEntry, now: int) -> bool:
+        """Check an entry against its file. False: it is stale (and those who rely on it were told)."""
+        if entry.seen == _RETIRED:
+            return False
+        try:
+            if entry.signature is not None and _signature(os.lstat(entry.path)) == entry.signature:
+                entry.seen = now
+                return True
+            digest, size, signature, data = self._content(entry.path, entry.scan is not None, entry.digest)
+        except (OSError, NotDistributable):
+            self.retire(entry)
+            return False
+        if digest == entry.digest:
+            entry.signature = signature
+            entry.seen = now
+            return True
+        self.retire(entry)
+        fresh = FileEntry(entry.path, digest, size, signature, now)
+        if data is not None:
+            self._scan(fresh, data)
+        self._files[entry.path] = fresh
+        return False
+
+    def retire(self, entry: FileEntry) -> None:
+        """The entry's content is no more."""
+        if entry.seen == _RETIRED:
+            return
+        if self._files.get(entry.path) is entry:
+            del self._files[entry.path]
+        entry.seen = _RETIRED
+        entry.signature = None
+        forget(entry.dependents)
+        self._tell(entry)
+
+    def _tell(self, item: Input) -> None:
+        for callback in self.on_retired:
+            callback(item)
+
+    def _content(
+        self, path: str, source: bool, known: bytes = b""
+    ) -> tuple[bytes, int, Signature | None, bytes | None]:
+        """Digest, size, signature and, if it was read for a scan and differs from ``known``, the content."""
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY)
+        digest, size = b"", 0
+        data: bytes | None = None
+        try:
+            for _ in range(_READ_ATTEMPTS):
+                started = self.wall()
+                status = os.fstat(descriptor)
+                if not stat.S_ISREG(status.st_mode):
+                    raise FileNotFoundError(path)
+                if status.st_size > MAX_FILE:
+                    raise NotDistributable(Reason.INPUT_TOO_LARGE, path)
+                before = _signature(status)
+                trusted = _is_settled(before[1], started)
+                if trusted:
+                    stored = self._stored_digest(path, before)
+                    if stored is not None:
+                        return stored, status.st_size, before, None
+                self.reads += 1
+                data = None
+                if source and status.st_size <= 64 * _CHUNK:
+                    data = _read(descriptor, status.st_size)
+                    digest = hashlib.sha256(data).digest()
+                    size = len(data)
+                else:
+                    digest, size = _digest(descriptor)
+                if _signature(os.fstat(descriptor)) == before and size == before[2]:
+                    if trusted:
+                        self._store_digest(path, before, digest)
+                    return digest, size, before if trusted else None, None if digest == known else data
+            return digest, size, None, data  # it is being written to: whoever uses it will find out
+        finally:
+            os.close(descriptor)
+
+    def _stored_digest(self, path: str, signature: Signature) -> bytes | None:
+        stored = self._shelves.get("digests", os.fsencode(path)) if self._shelves is not None else None
+        if stored is None or len(stored) != _STORED.size:
+            return None
+        *kept, digest = _STORED.unpack(stored)
+        return bytes(digest) if tuple(kept) == signature else None
+
+    def _store_digest(self, path: str, signature: Signature, digest: bytes) -> None:
+        if self._shelves is not None:
+            self._shelves.put("digests", os.fsencode(path), _STORED.pack(*signature, digest))
+
+    def _scan(self, entry: FileEntry, data: bytes | None) -> None:
+        shelves = self._shelves
+        if shelves is not None:
+            stored = shelves.get("scans", entry.digest)
+            if stored is not None:
+                entry.scan = _unpack_scan(stored)
+                return
+        if data is None:
+            data = self._same_content(entry)
+        self.scans += 1
+        entry.scan = scan(data)
+        if shelves is not None:
+            shelves.put("scans", entry.digest, _pack_scan(entry.scan))
+
+    def _same_content(self, entry: FileEntry) -> bytes:
+        self.reads += 1
+        with open(entry.path, "rb") as file:
+            data = file.read(MAX_FILE + 1)
+        if hashlib.sha256(data).digest() != entry.digest:
+            self.retire(entry)
+            raise FileNotFoundError(entry.path)
+        return data
+
+    # -- folders
+
+    def folder(self, path: str) -> DirView:
+        """The view of the folder at a physical path (which need not exist)."""
+        folder = self._folders.get(path)
+        if folder is None:
+            folder = self._folders[path] = DirView(path)
+            self.look(folder, time.monotonic_ns())
+        return folder
+
+    def parent(self, folder: DirView) -> DirView:
+        """The folder that ``..`` leads to."""
+        return self.folder(os.path.dirname(folder.path) or "/")
+
+    def ask(self, folder: DirView, name: str) -> Answer:
+        """What ``name`` (one component, neither ``.`` nor ``..``) is; the answer is relied on from now."""
+        answer = folder.answers.get(name)
+        if answer is None:
+            kind, link = self._kind(folder, name, None)
+            answer = folder.answers[name] = Answer(kind, link)
+        return answer
+
+    def watch(self, folder: DirView) -> None:
+        """Rely on the whole list of names."""
+        if not folder.watched:
+            folder.watched = True
+            folder.signature = None
+            self.look(folder, time.monotonic_ns())
+
+    def doubt(self, since: int) -> None:
+        """Something did not fit: check all that was last checked before ``since``."""
+        now = time.monotonic_ns()
+        for folder in list(self._folders.values()):
+            if folder.seen < since:
+                self.look(folder, now)
+        for entry in list(self._files.values()):
+            if entry.seen < since:
+                self.refresh(entry, now)
+
+    def look(self, folder: DirView, now: int) -> None:
+        """List a folder, or ask again for the few names that were asked for.
+
+        If an answer that was given has changed, the folder's version grows, and those who rely on it are told.
+        """
+        started = self.wall()
+        old_names = folder.names
+        folder.names = None
+        folder.signature = None
+        folder.seen = now
+        try:
+            status = os.lstat(folder.path)
+            exists = stat.S_ISDIR(status.st_mode)
+        except OSError:
+            exists = False
+        if exists:
+            by_name = folder.count > _LSTAT_COST * len(folder.answers) and folder.count > 64
+            if folder.watched or not by_name:
+                folder.names = _listing(folder.prefix)
+                folder.count = len(folder.names) if folder.names is not None else 0
+            try:
+                if _signature(os.lstat(folder.path)) == _signature(status) and _is_settled(status.st_ctime_ns, started):
+                    folder.signature = _signature(status)
+            except OSError:
+                pass
+        else:
+            folder.names = {}
+        same = not folder.watched or old_names is None or (folder.names or {}).keys() == old_names.keys()
+        for name, answer in folder.answers.items():
+            kind, link = self._kind(folder, name, answer.link)
+            if kind != answer.kind or link is not answer.link:
+                old_link, answer.kind, answer.link = answer.link, kind, link
+                same = False
+                forget(answer.dependents)
+                if old_link is not None:
+                    self._tell(old_link)
+        if not same:
+            folder.version += 1
+
+    @staticmethod
+    def _kind(folder: DirView, name: str, known: Input | None) -> tuple[int, Input | None]:
+        """What a name is; ``known`` is given back if it is still that very link."""
+        names = folder.names
+        if names is not None:
+            kind = names.get(name, ABSENT)
+        else:
+            try:
+                kind = _kind_of_mode(os.lstat(folder.prefix + name).st_mode)
+            except (OSError, ValueError):
+                kind = ABSENT
+        if kind != LINK:
+            return kind, None
+        try:
+            target = os.readlink(folder.prefix + name)
+        except OSError:
+            return ABSENT, None
+        if known is not None and known.target == target:
+            return LINK, known
+        return LINK, Input(LINK, folder.prefix + name, target=target)
+
+    # -- the database
+
+    @property
+    def dirty(self) -> bool:
+        """Whether ``flush`` has anything to write."""
+        return self._shelves is not None and self._shelves.dirty
+
+    def flush(self) -> None:
+        """Write what was learned to the database."""
+        if self._shelves is not None:
+            self._shelves.flush()
+
+    def close(self) -> None:
+        """Flush, and let go of the database."""
+        if self._shelves is not None:
+            self._shelves.close()
+
+
+def _signature(status: os.stat_result) -> Signature:
+    return status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino, status.st_dev
+
+
+def _is_settled(ctime_ns: int, read_at: int) -> bool:
+    granule = _COARSE_NS if ctime_ns % _SECOND_NS == 0 else _GRANULE_NS
+    return read_at - ctime_ns > granule
+
+
+def _read(descriptor: int, size: int) -> bytes:
+    """The whole content; ``size`` is a guess."""
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    data = os.read(descriptor, size + 1)
+    if len(data) == size:
+        return data
+    pieces = [data]
+    while piece := os.read(descriptor, _CHUNK):
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+def _digest(descriptor: int) -> tuple[bytes, int]:
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    digest = hashlib.sha256()
+    size = 0
+    while piece := os.read(descriptor, _CHUNK):
+        digest.update(piece)
+        size += len(piece)
+    return digest.digest(), size
+
+
+def _kind_of_mode(mode: int) -> int:
+    if stat.S_ISREG(mode):
+        return FILE
+    if stat.S_ISDIR(mode):
+        return FOLDER
+    return LINK if stat.S_ISLNK(mode) else OTHER
+
+
+def _listing(prefix: str) -> dict[str, int] | None:
+    """Kinds by name; None if the folder cannot be listed, or does not tell upper from lower case."""
+    names: dict[str, int] = {}
+    try:
+        with os.scandir(prefix) as entries:
+            for entry in entries:
+                if entry.is_symlink():
+                    names[entry.name] = LINK
+                elif entry.is_file(follow_symlinks=False):
+                    names[entry.name] = FILE
+                elif entry.is_dir(follow_symlinks=False):
+                    names[entry.name] = FOLDER
+                else:
+                    names[entry.name] = OTHER
+    except OSError:
+        return None
+    for name in names:
+        other = name.swapcase()
+        if other not in names:
+            try:
+                os.lstat(prefix + other)
+            except (OSError, ValueError):
+                break
+            return None
+    return names
+
+
+def _pack_scan(result: Scan) -> bytes:
+    packed: bytes = msgpack.packb(tuple(result), unicode_errors="surrogateescape")
+    return packed
+
+
+def _unpack_scan(stored: bytes) -> Scan:
+    fields: Any = msgpack.unpackb(stored, unicode_errors="surrogateescape", use_list=False)
+    return Scan(*fields)

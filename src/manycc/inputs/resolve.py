@@ -1,0 +1,413 @@
+"""From names to files: every existing candidate in every search folder.
+
+The compiler takes the first match, and which one that is depends on conditions, on ``include_next`` and on
+the order of folders. Here all candidates count, so that order plays no part: look-ups are remembered per
+*set* of folders (a ``Resolver``), and shared by all jobs with that set.
+
+Paths are walked component by component as the kernel does, so that each symbolic link on the way, and each
+folder crossed by ``..``, is known. What a walk asked for is recorded as a dependency: see ``derived``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from manycc.errors import NotDistributable
+from manycc.inputs.derived import Derived
+from manycc.inputs.fileview import ABSENT, DirView, FileEntry, FileView
+from manycc.job import FILE, FOLDER, LINK, Input
+from manycc.reasons import Reason
+from manycc.wire.native import MAX_INPUTS, MAX_PATH
+
+_MAX_LINKS: Final = 40  # as the kernel
+_NOT_FILES: Final = ("/proc/", "/sys/")
+
+
+class Lookup(Derived):
+    """One name, looked up everywhere: the files it may mean, and what they rest on."""
+
+    __slots__ = ("folders", "hits", "items", "name", "pch")
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+        self.hits: tuple[Node, ...] = ()
+        self.folders: tuple[DirView, ...] = ()
+        self.items: tuple[Input, ...] = ()
+        self.pch = ""
+
+
+class Node(Derived):
+    """A file as an include reaches it, and all that its content may ask for.
+
+    ``home`` is the folder it was found in, where its quoted names are looked up first: not its own folder
+    if it is a symbolic link. ``leaves`` are files that are read but not scanned.
+    """
+
+    __slots__ = ("children", "entry", "flags", "folders", "home", "items", "leaves", "open_ended", "pch")
+
+    def __init__(self, home: DirView, entry: FileEntry) -> None:
+        super().__init__()
+        self.home = home
+        self.entry = entry
+        self.children: tuple[Node, ...] = ()
+        self.leaves: tuple[FileEntry, ...] = ()
+        self.folders: tuple[DirView, ...] = ()
+        self.items: tuple[Input, ...] = ()
+        self.flags = 0
+        self.pch = ""
+        self.open_ended = False  # has computed operands
+
+
+class Trail:
+    """What a walk relied on and came through."""
+
+    __slots__ = ("dependent", "folders", "items")
+
+    def __init__(self, dependent: Derived) -> None:
+        self.dependent = dependent
+        self.folders: dict[DirView, None] = {}
+        self.items: dict[Input, None] = {}
+
+
+class Closure:
+    """All that a set of starting points may lead to."""
+
+    __slots__ = ("flags", "folders", "items", "leaves", "nodes", "open_ended", "pch")
+
+    def __init__(self) -> None:
+        self.nodes: dict[Node, None] = {}
+        self.leaves: dict[FileEntry, None] = {}
+        self.folders: dict[DirView, None] = {}
+        self.items: dict[Input, None] = {}
+        self.open_ended: list[Node] = []
+        self.flags = 0
+        self.pch = ""
+
+
+def walk(view: FileView, start: DirView, path: str, trail: Trail) -> tuple[int, DirView, str, DirView | None]:
+    """Follow ``path`` from ``start`` as the kernel would.
+
+    Returns (kind, folder, name, home): kind FILE with the folder and the name in it, FOLDER with the folder
+    itself, or ABSENT (links that lead nowhere or in circles, devices and the like). ``home`` is the folder
+    that holds the path's last component, or would hold it, before its own links are followed; None if the
+    walk did not get that far.
+    """
+    folder = start
+    home: DirView | None = None
+    dependent = trail.dependent
+    if path.startswith("/"):
+        folder = view.folder("/")
+    pending = path.split("/")
+    pending.reverse()
+    trail.folders[folder] = None
+    links = 0
+    while pending:
+        name = pending.pop()
+        if not name or name == ".":
+            continue
+        if name == "..":
+            trail.items[folder.item] = None
+            folder = view.parent(folder)
+            trail.folders[folder] = None
+            continue
+        if home is None and not any(pending):
+            home = folder
+        answer = view.ask(folder, name)
+        answer.dependents.append(dependent)
+        kind = answer.kind
+        if kind == FOLDER:
+            folder = view.folder(folder.prefix + name)
+            trail.folders[folder] = None
+        elif kind == FILE:
+            if pending:
+                break  # a file where a folder is needed, or with a slash behind it
+            return FILE, folder, name, home
+        elif kind == LINK:
+            link = answer.link
+            links += 1
+            if link is None or links > _MAX_LINKS:
+                break
+            trail.items[link] = None
+            pending.extend(reversed(link.target.split("/")))
+            if link.target.startswith("/"):
+                folder = view.folder("/")
+                trail.folders[folder] = None
+        else:
+            break
+    else:
+        return FOLDER, folder, "", home
+    return ABSENT, folder, "", home
+
+
+class Resolver:
+    """Look-ups in one set of search folders, from one working folder.
+
+    ``search``: absolute folder names as spelled. ``preprocessed``: includes are not followed (the source
+    has been preprocessed, or is plain assembly).
+    """
+
+    def __init__(self, view: FileView, cwd: str, search: Sequence[str], preprocessed: bool) -> None:
+        self.view = view
+        self.cwd = cwd
+        self.search = tuple(search)
+        self.preprocessed = preprocessed
+        self.folders: frozenset[DirView] = frozenset()
+        """Folders that every result rests on: the search folders and all on the way to them."""
+        self.items: tuple[Input, ...] = ()
+        """Inputs that every job has: the search folders, the working folder, links that lead to them."""
+        self._places: tuple[DirView, ...] = ()
+        self._base = Derived()
+        self._lookups: dict[str, Lookup] = {}
+        self._nodes: dict[FileEntry, dict[DirView, Node]] = {}
+
+    def retired(self, item: Input) -> None:
+        """A file's content is no more."""
+        if isinstance(item, FileEntry):
+            self._nodes.pop(item, None)
+
+    # -- look-ups
+
+    def lookup(self, name: str) -> Lookup:
+        """All candidates for a name: an absolute path, or a name to be looked up in the search folders."""
+        found = self._lookups.get(name)
+        if found is None:
+            found = self._lookups[name] = Lookup(name)
+        if not found.valid:
+            self._settle()
+            self._look_up(found, None)
+        return found
+
+    def _lookup_from(self, home: DirView, name: str) -> Lookup:
+        """The candidate for a name in one folder."""
+        path = home.prefix + name
+        found = self._lookups.get(path)
+        if found is None:
+            found = self._lookups[path] = Lookup(path)
+        if not found.valid:
+            self._settle()
+            self._look_up(found, (home, name))
+        return found
+
+    def _settle(self) -> None:
+        """Find the search folders."""
+        base = self._base
+        if base.valid:
+            return
+        trail = Trail(base)
+        root = self.view.folder("/")
+        _, cwd, _, _ = walk(self.view, root, self.cwd, trail)
+        trail.items[cwd.item] = None
+        places: dict[DirView, None] = {}
+        for path in self.search:
+            kind, folder, _, _ = walk(self.view, root, path, trail)
+            if kind == FOLDER:
+                trail.items[folder.item] = None
+                places[folder] = None
+        self._places = tuple(places)
+        self.folders = frozenset(trail.folders)
+        self.items = tuple(trail.items)
+        base.valid = True
+
+    def _look_up(self, lookup: Lookup, at: tuple[DirView, str] | None) -> None:
+        """Work a look-up out; ``at``: the folder and name to look at, if it is just one place."""
+        name = lookup.name
+        trail = Trail(lookup)
+        hits: dict[Node, None] = {}
+        lookup.pch = ""
+        self._base.dependents.append(lookup)
+        if "\0" not in name and len(name) < MAX_PATH:
+            if at is not None:
+                self._candidate(*at, trail, hits, lookup)
+            elif name.startswith("/"):
+                self._candidate(self.view.folder("/"), name, trail, hits, lookup)
+            else:
+                simple = "/" not in name and name not in ("", ".", "..")
+                first = name.partition("/")[0]
+                plain = first not in ("", ".", "..")
+                ask = self.view.ask
+                for place in self._places:
+                    if plain:
+                        answer = place.answers.get(first) or ask(place, first)
+                        answer.dependents.append(lookup)
+                        kind = answer.kind
+                        if kind == ABSENT or (simple and kind == FILE):
+                            if kind == FILE:
+                                hits[self.node(place, self._entry(place, name))] = None
+                            if simple and not self.preprocessed:
+                                self._precompiled(place, name, lookup)
+                            continue
+                    self._candidate(place, name, trail, hits, lookup)
+        lookup.hits = tuple(hits)
+        lookup.folders = tuple([folder for folder in trail.folders if folder not in self.folders])
+        lookup.items = tuple(trail.items)
+        for node in hits:
+            node.entry.dependents.append(lookup)
+        lookup.valid = True
+
+    def _precompiled(self, folder: DirView, name: str, result: Lookup | Node) -> None:
+        name += ".gch"
+        answer = folder.answers.get(name) or self.view.ask(folder, name)
+        answer.dependents.append(result)
+        if answer.kind != ABSENT:
+            result.pch = folder.prefix + name
+
+    def _candidate(self, start: DirView, path: str, trail: Trail, hits: dict[Node, None], lookup: Lookup) -> None:
+        kind, folder, name, home = walk(self.view, start, path, trail)
+        if home is None:
+            return
+        if kind == FILE:
+            entry = self._entry(folder, name)
+            hits[self.node(home, entry)] = None
+            if folder is not home:  # gcc may prefer the shorter, link-free path of a system header
+                hits[self.node(folder, entry)] = None
+        if not self.preprocessed:
+            last = path.rpartition("/")[2]
+            if last not in ("", ".", ".."):
+                self._precompiled(home, last, lookup)
+
+    def _entry(self, folder: DirView, name: str) -> FileEntry:
+        path = folder.prefix + name
+        if path.startswith(_NOT_FILES):
+            raise NotDistributable(Reason.INPUTS_UNKNOWN, f"includes {path}")
+        try:
+            return self.view.file(path)
+        except PermissionError as error:
+            raise NotDistributable(Reason.INPUTS_UNKNOWN, f"{path} cannot be read") from error
+
+    def node(self, home: DirView, entry: FileEntry) -> Node:
+        """The node of a file found in ``home``; it may be invalid yet."""
+        homes = self._nodes.setdefault(entry, {})
+        node = homes.get(home)
+        if node is None:
+            node = homes[home] = Node(home, entry)
+        return node
+
+    # -- what a file asks for
+
+    def _expand(self, node: Node) -> None:
+        scan = self.view.scan_of(node.entry)
+        trail = Trail(node)
+        children: dict[Node, None] = {}
+        leaves: dict[FileEntry, None] = {}
+        node.pch = ""
+        self._base.dependents.append(node)
+        node.entry.dependents.append(node)
+        trail.folders[node.home] = None
+        if not self.preprocessed:
+            for name in scan.quoted:
+                self._own(node, name, children, trail)
+            self._adopt(scan.quoted, node, children, trail)
+            self._adopt(scan.angled, node, children, trail)
+        assembled = (*scan.sources, *map(self.absolute, scan.sources))
+        self._adopt(assembled, node, children, trail, precompiled=False)
+        data: dict[Node, None] = {}
+        for name in scan.data:
+            self._own(node, name, data, trail)
+        read = (*scan.data, *scan.binaries, *map(self.absolute, scan.binaries), *map(self.absolute, scan.lines))
+        self._adopt(read, node, data, trail, precompiled=False)
+        for reached in data:
+            leaves[reached.entry] = None
+        node.children = tuple(children)
+        node.leaves = tuple(leaves)
+        node.folders = tuple([folder for folder in trail.folders if folder not in self.folders])
+        node.items = tuple(trail.items)
+        node.flags = scan.flags
+        node.open_ended = not self.preprocessed and bool(scan.computed or scan.exists)
+        node.valid = True
+
+    def absolute(self, name: str) -> str:
+        """A name as the compiler opens it from its working folder."""
+        return name if name.startswith("/") else f"{self.cwd}/{name}"
+
+    def _own(self, node: Node, name: str, found: dict[Node, None], trail: Trail) -> None:
+        """Look a name up in the folder of the file that mentions it."""
+        home = node.home
+        if not name or name.startswith("/") or "\0" in name:
+            return
+        if "/" not in name and name not in (".", ".."):
+            answer = home.answers.get(name) or self.view.ask(home, name)
+            answer.dependents.append(node)
+            if answer.kind == ABSENT:
+                self._precompiled(home, name, node)
+                return
+        self._take(self._lookup_from(home, name), node, found, trail, True)
+
+    def _adopt(
+        self, names: Iterable[str], node: Node, found: dict[Node, None], trail: Trail, precompiled: bool = True
+    ) -> None:
+        for name in names:
+            self._take(self.lookup(name), node, found, trail, precompiled)
+
+    @staticmethod
+    def _take(lookup: Lookup, node: Node, found: dict[Node, None], trail: Trail, precompiled: bool) -> None:
+        lookup.dependents.append(node)
+        for hit in lookup.hits:
+            found[hit] = None
+        for folder in lookup.folders:
+            trail.folders[folder] = None
+        for item in lookup.items:
+            trail.items[item] = None
+        if lookup.pch and precompiled:
+            node.pch = lookup.pch
+
+    # -- closures
+
+    def begin(self) -> Closure:
+        """A closure that holds what every job needs."""
+        self._settle()
+        closure = Closure()
+        closure.folders.update(dict.fromkeys(self.folders))
+        closure.items.update(dict.fromkeys(self.items))
+        return closure
+
+    def extend(self, closure: Closure, names: Iterable[str], scanned: bool = True) -> bool:
+        """Add all candidates of the names and what they lead to. True if any name has a candidate.
+
+        Raises OSError if the view must be refreshed first: a file changed since its folder was listed.
+        """
+        start: dict[Node, None] = {}
+        any_hit = False
+        for name in names:
+            lookup = self.lookup(name)
+            closure.folders.update(dict.fromkeys(lookup.folders))
+            closure.items.update(dict.fromkeys(lookup.items))
+            any_hit = any_hit or bool(lookup.hits)
+            if scanned:
+                closure.pch = lookup.pch or closure.pch
+                start.update(dict.fromkeys(lookup.hits))
+            else:
+                closure.leaves.update(dict.fromkeys([hit.entry for hit in lookup.hits]))
+        self._spread(closure, start)
+        return any_hit
+
+    def _spread(self, closure: Closure, start: dict[Node, None]) -> None:
+        nodes = closure.nodes
+        folders = closure.folders
+        items = closure.items
+        flags = closure.flags
+        stack = [node for node in start if node not in nodes]
+        nodes.update(start)
+        while stack:
+            node = stack.pop()
+            if not node.valid:
+                self._expand(node)
+            for child in node.children:
+                if child not in nodes:
+                    nodes[child] = None
+                    stack.append(child)
+            flags |= node.flags
+            if node.folders:
+                folders.update(dict.fromkeys(node.folders))
+            if node.items:
+                items.update(dict.fromkeys(node.items))
+            if node.leaves:
+                closure.leaves.update(dict.fromkeys(node.leaves))
+            if node.pch:
+                closure.pch = node.pch
+            if node.open_ended:
+                closure.open_ended.append(node)
+        closure.flags = flags
+        if len(nodes) + len(items) > MAX_INPUTS:
+            raise NotDistributable(Reason.INPUTS_UNKNOWN, f"more than {MAX_INPUTS} inputs")

@@ -1,0 +1,214 @@
+"""The search for one job's inputs: the closure of its source, and what is behind computed operands.
+
+Computed operands are read off the macros of the closure where that is safe; each that becomes known may
+bring new files with new macros, until nothing is new. Where it is not safe, the compiler's own ``-M`` says
+what it opened, and every other candidate for these names is added.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Final
+
+import msgpack
+
+from manycc.errors import NotDistributable
+from manycc.inputs import includes
+from manycc.inputs.computed import MacroIndex, Operands
+from manycc.inputs.macros import QUOTED, Body
+from manycc.inputs.manifest import Manifest
+from manycc.inputs.opened import Opened, OpenedMemory
+from manycc.inputs.preprocess import opened_files
+from manycc.inputs.resolve import Closure, Node, Resolver
+from manycc.inputs.scan import INCBIN, PCH, TIMESTAMP
+from manycc.job import Toolchain
+from manycc.reasons import Reason
+
+if TYPE_CHECKING:
+    from manycc.command.parse import Command
+
+_PREDEFINED: Final = "stdc-predef.h"  # gcc includes it before all else where the system has it
+_GRANULE_NS: Final = 20_000_000
+
+
+class Search:
+    """The search for one job's inputs. ``since``: nothing older than this may be relied on."""
+
+    def __init__(
+        self, resolver: Resolver, index: MacroIndex, opened: OpenedMemory, command: Command, toolchain: Toolchain,
+        cwd: str, env: Mapping[str, str], extra: Sequence[str],
+    ) -> None:  # fmt: skip
+        self.resolver = resolver
+        self.since = 0
+        self.complete = True
+        self.how = "scan"
+        self.volatile = any("__DATE__" in text or "__TIME__" in text for text in command.defines)
+        self._index = index
+        self._opened = opened
+        self._command = command
+        self._toolchain = toolchain
+        self._cwd = cwd
+        self._env = env
+        self._leaves = [resolver.absolute(name) for name in command.reads]
+        self._leaves += extra
+        self._source = resolver.absolute(command.source)
+        self._asked_at = 0  # wall clock, ns, when -M was started
+        self._fresh: Opened | None = None
+
+    async def closure(self) -> Closure:
+        """All that the job may read. Raises OSError if the view has to be refreshed, NotDistributable."""
+        self.complete = True
+        self.how = "scan"
+        self._asked_at = 0
+        closure = self._start()
+        if self._fill_in(closure):
+            return self._judged(closure)
+        self.complete = False
+        self.how = "scan+M"
+        key = self._key()
+        known = self._opened.get(key)
+        if known is not None:
+            self._add_opened(closure, known.names)
+            if _state(closure) == known.state:
+                return self._judged(closure)
+            closure = self._start()
+            self._fill_in(closure)
+        self._asked_at = self.resolver.view.wall()
+        names = await opened_files(self._toolchain, self._command.argv, self._cwd, self._env)
+        self._opened.asked += 1
+        self.since = time.monotonic_ns()
+        closure = self._start()
+        self._fill_in(closure)
+        self._add_opened(closure, names)
+        self._fresh = Opened(names, _state(closure))
+        return self._judged(closure)
+
+    def is_settled(self, manifest: Manifest) -> bool:
+        """Whether the compiler, if it was asked, saw the very inputs of the manifest; if so, they are kept."""
+        if not self._asked_at or self._fresh is None:
+            return True
+        limit = self._asked_at - _GRANULE_NS
+        if any(entry.signature is None or entry.signature[1] >= limit for entry in manifest.files):
+            return False
+        self._opened.keep(self._key(), self._fresh)
+        return True
+
+    def _start(self) -> Closure:
+        resolver = self.resolver
+        command = self._command
+        try:
+            source = resolver.lookup(self._source)
+        except NotDistributable as error:
+            if error.reason is Reason.INPUTS_UNKNOWN:
+                raise NotDistributable(Reason.SOURCE_UNREADABLE, error.detail) from error
+            raise
+        if not source.hits and self._source != os.devnull:
+            raise NotDistributable(Reason.SOURCE_UNREADABLE, command.source)
+        closure = resolver.begin()
+        resolver.extend(closure, (self._source,))
+        if not resolver.preprocessed:
+            forced = list(command.forced)
+            forced += [resolver.absolute(name) for name in command.forced]
+            forced += [os.path.join(os.path.dirname(self._source), name) for name in command.forced]
+            resolver.extend(closure, (_PREDEFINED, *forced))
+            if self._toolchain.kind == "clang":
+                for name in forced:
+                    if resolver.extend(closure, (name + ".pch",), scanned=False):
+                        raise NotDistributable(Reason.PRECOMPILED_HEADER, name + ".pch")
+        resolver.extend(closure, self._leaves, scanned=False)
+        return closure
+
+    def _fill_in(self, closure: Closure) -> bool:
+        """Add what computed operands may mean; False if the compiler has to be asked."""
+        if not closure.open_ended:
+            return True
+        resolver = self.resolver
+        index = self._index
+        view = resolver.view
+        if any("__has_include" in text for text in self._command.defines):
+            raise NotDistributable(Reason.INPUTS_UNKNOWN, "a macro of the command line uses __has_include")
+        while True:
+            understood = True
+            size = len(closure.nodes)
+            entries = {node.entry for node in closure.nodes}
+            index.load(entries)
+            operands = Operands(index, entries, self._command.defines)
+            for node in list(closure.open_ended):
+                scan = view.scan_of(node.entry)
+                for operand in scan.computed:
+                    bodies = operands.included(operand)
+                    if bodies is None or (bodies and not resolver.extend(closure, _spelled(node, bodies))):
+                        understood = False
+                for kind, text in scan.exists:
+                    bodies = operands.tested(kind, text)
+                    if bodies is None:
+                        raise NotDistributable(
+                            Reason.INPUTS_UNKNOWN, f"computed __has_include({text}) in {node.entry.path}"
+                        )
+                    resolver.extend(closure, _spelled(node, bodies))
+            if len(closure.nodes) == size:
+                return understood
+
+    def _add_opened(self, closure: Closure, names: Sequence[str]) -> None:
+        """Add the files that -M named, and what else their names could have meant."""
+        resolver = self.resolver
+        homes = [node.home.prefix for node in closure.open_ended]
+        prefixes = [_plain(folder) + "/" for folder in resolver.search]
+        wanted: dict[str, None] = {}
+        for name in names:
+            path = resolver.absolute(name)
+            wanted[path] = None
+            plain = _plain(path)
+            for prefix in prefixes:
+                if plain.startswith(prefix):
+                    wanted[plain[len(prefix) :]] = None
+            relative = [plain[len(home) :] for home in homes if plain.startswith(home)]
+            for tail in relative:
+                wanted.update(dict.fromkeys([home + tail for home in homes]))
+                wanted[tail] = None
+        resolver.extend(closure, wanted)
+        self._fill_in(closure)
+
+    def _judged(self, closure: Closure) -> Closure:
+        """The closure, unless something in it keeps the job here."""
+        flags = closure.flags
+        if closure.pch or flags & PCH:
+            raise NotDistributable(Reason.PRECOMPILED_HEADER, closure.pch)
+        if flags & TIMESTAMP:
+            raise NotDistributable(Reason.TIMESTAMP_MACRO)
+        if flags & INCBIN:
+            raise NotDistributable(Reason.COMPUTED_INCBIN)
+        return closure
+
+    def _key(self) -> bytes:
+        variables = [self._env.get(name) for name in includes.VARIABLES]
+        command = self._command
+        job = (self._toolchain.fingerprint, command.argv, command.language, self._cwd, variables)
+        return hashlib.sha256(msgpack.packb(job, unicode_errors="surrogateescape")).digest()
+
+
+def _spelled(node: Node, bodies: Iterable[Body]) -> list[str]:
+    """Names to look up for literal operands in the file of a node."""
+    names: list[str] = []
+    for kind, name in bodies:
+        names.append(name)
+        if kind == QUOTED and not name.startswith("/"):
+            names.append(node.home.prefix + name)
+    return names
+
+
+def _plain(path: str) -> str:
+    """A path without empty and ``.`` components; ``..`` is kept: it may follow a link."""
+    return "/" + "/".join([part for part in path.split("/") if part not in ("", ".")])
+
+
+def _state(closure: Closure) -> bytes:
+    """One digest over all that a closure holds."""
+    files = {node.entry: None for node in closure.nodes} | closure.leaves
+    lines = [f"{entry.path}\0{entry.digest.hex()}" for entry in files]
+    lines += [f"{item.path}\0{item.kind}\0{item.target}" for item in closure.items]
+    lines.sort()
+    return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).digest()

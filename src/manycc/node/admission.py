@@ -1,0 +1,142 @@
+"""Whether what an agent asks for is a compile, and nothing but one.
+
+The sandbox alone would keep any program from doing harm; this keeps programs from being run at all.
+A job must be a command that the agent's own parser takes for distributable, call the toolchain's
+driver, write only where that command says it writes, and see a tree that is one.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from manycc.command.parse import Command, parse
+from manycc.errors import NotDistributable
+from manycc.job import FILE, LINK
+from manycc.node import tree
+from manycc.node.messages import JobMessage
+from manycc.node.toolchains import Served
+from manycc.node.tree import Entry, Tree, refused
+from manycc.store.actions import action_key
+from manycc.wire import native
+
+ENVIRONMENT: Final = frozenset(
+    ("LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "LC_MESSAGES", "LC_COLLATE", "LC_NUMERIC", "LC_TIME", "LOCPATH", "PWD",
+     "CPATH", "C_INCLUDE_PATH", "CPLUS_INCLUDE_PATH", "OBJC_INCLUDE_PATH", "SOURCE_DATE_EPOCH", "GCC_COLORS", "COLUMNS",
+     "TERM", "GCC_URLS", "TERM_URLS", "GCC_EXTRA_DIAGNOSTIC_OUTPUT", "NO_COLOR", "FORCE_COLOR", "CLICOLOR_FORCE")
+)  # fmt: skip
+"""The variables a job may set: those that change what a compiler writes, none that change what it runs."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Plan:
+    """A job that was admitted. ``writable`` are the folders it may write into, ``key`` its action's."""
+
+    argv: tuple[str, ...]
+    cwd: str
+    env: dict[str, str]
+    umask: int
+    served: Served
+    tree: Tree
+    writable: tuple[str, ...]
+    key: bytes
+    may_keep: bool
+    may_answer: bool
+    expected_rss: int
+    source: str
+
+    def contents(self) -> Iterable[tuple[bytes, int]]:
+        """(digest, size in bytes) of the inputs; the toolchain's own files are not among them."""
+        return [
+            (entry.digest, entry.size)
+            for entry in self.tree.leaves.values()
+            if entry.kind == FILE and not entry.executable
+        ]
+
+
+def admit(message: JobMessage, served: Served, entries: Sequence[Entry]) -> Plan:
+    """Look at every field of a job. Raises BackendRefused(NODE_REFUSED) with a sentence."""
+    stems = [stem.removesuffix("/") for stem in message.stems]  # a stem may end where a name begins
+    for path in (message.cwd, *message.folders, *message.outputs, *stems):
+        fault = tree.path_fault(path)
+        if fault:
+            raise refused(fault)
+    env = _environment(message)
+    try:
+        command = parse(message.argv, message.cwd, env, None)
+    except NotDistributable as error:
+        raise refused(str(error)) from error
+    if command.native:
+        raise refused(f"{message.argv[command.native[0]]} means another processor here")
+    if command.argv != message.argv:
+        raise refused("the command is not spelled out")
+    writable = tuple(dict.fromkeys((message.cwd, *message.folders)))
+    whole = tree.build(served.tree, entries, writable)
+    links = whole.links() if any(entry.kind == LINK for entry in entries) else served.links
+    _check_driver(message, served, links)
+    _check_places(message, command, links)
+    for path in served.tree.leaves:
+        if tree.parent_of(path) in writable and served.tree.leaves[path].kind == FILE:
+            raise refused(f"{path} of the toolchain lies in a folder that the job may write into")
+    key = action_key(
+        served.key,
+        message.argv,
+        message.cwd,
+        message.env,
+        message.umask,
+        [entry.token for entry in entries],
+        (message.folders, message.outputs, message.stems),
+    )
+    env["PATH"] = served.search_path
+    return Plan(
+        argv=message.argv,
+        cwd=message.cwd,
+        env=env,
+        umask=message.umask,
+        served=served,
+        tree=whole,
+        writable=writable,
+        key=key,
+        may_keep=bool(message.flags & native.FLAG_CACHE),
+        may_answer=bool(message.flags & native.FLAG_CACHE) and not message.flags & native.FLAG_NO_ANSWER,
+        expected_rss=message.expected_rss,
+        source=os.path.join(message.cwd, command.source),
+    )
+
+
+def _environment(message: JobMessage) -> dict[str, str]:
+    env = dict(message.env)
+    if len(env) != len(message.env):
+        raise refused("an environment variable is set twice")
+    for name in env:
+        if name not in ENVIRONMENT:
+            raise refused(f"the environment variable {name[:100]} is not one that a job may set")
+    return env
+
+
+def _check_driver(message: JobMessage, served: Served, links: dict[str, str]) -> None:
+    """The command's first word must be the driver's name, or a path that leads to it."""
+    word = message.argv[0]
+    if "/" not in word:
+        if word != os.path.basename(served.driver):
+            raise refused(f"the command calls {word}, the toolchain's driver is {os.path.basename(served.driver)}")
+        return
+    if tree.resolve(os.path.join(message.cwd, word), links) != served.real_driver:
+        raise refused(f"{word} does not lead to the toolchain's driver")
+
+
+def _check_places(message: JobMessage, command: Command, links: dict[str, str]) -> None:
+    """A job may write where its command says so and into its working folder, and expects nothing else."""
+    named = {tree.resolve(os.path.join(message.cwd, folder), links) for folder in command.folders}
+    for path in (*command.outputs, *command.stems):
+        named.add(tree.resolve(os.path.join(message.cwd, os.path.dirname(path)), links))
+    named.add(message.cwd)
+    for folder in message.folders:
+        if folder not in named:
+            raise refused(f"the command does not write into {folder}")
+    writable = {message.cwd, *message.folders}
+    for path in (*message.outputs, *message.stems):
+        if tree.parent_of(path) not in writable and path not in writable:
+            raise refused(f"{path} does not lie in a folder that the job writes into")

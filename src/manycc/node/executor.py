@@ -1,0 +1,209 @@
+"""An admitted job, from its missing inputs to its result."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import time
+from collections.abc import Awaitable, Callable, Hashable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from manycc.errors import BackendRefused, StoreError, StoreFull
+from manycc.node import machine, outputs
+from manycc.node.admission import Plan
+from manycc.node.options import NodeOptions
+from manycc.node.outputs import Produced
+from manycc.node.process import Child, Finished
+from manycc.node.sandbox import Sandbox
+from manycc.node.slots import Slots
+from manycc.node.staging import RootPool, Workplace
+from manycc.node.toolchains import ToolchainService
+from manycc.node.verdict import judge
+from manycc.reasons import Reason
+from manycc.store.actions import ActionCache, CachedOutput, CachedResult
+from manycc.store.store import BlobMissing, Store
+from manycc.wire import native
+
+ATTEMPTS: Final = 3
+"""How often a job is staged anew when contents vanish from the store meanwhile."""
+COUNT_LASTS_S: Final = 5.0
+_log: Final = logging.getLogger("manycc.node")
+
+Fetch = Callable[[Iterable[tuple[bytes, int]]], Awaitable[None]]
+
+
+@dataclass(slots=True)
+class Result:
+    """What a job came to. ``info`` as the wire has it: times in seconds, rss in bytes."""
+
+    exit_code: int
+    stdout: bytes
+    stderr: bytes
+    produced: list[Produced]
+    info: dict[str, Any] = field(default_factory=dict)
+
+
+class Executor:
+    """Runs admitted jobs. For one event loop."""
+
+    def __init__(
+        self, options: NodeOptions, store: Store, toolchains: ToolchainService, sandbox: Sandbox, slots: Slots
+    ) -> None:
+        self._options = options
+        self._store = store
+        self._toolchains = toolchains
+        self._sandbox = sandbox
+        self._slots = slots
+        self._cache = ActionCache(store)
+        self._roots = RootPool(store, 2 * options.slots + 4)
+        self._under_way: dict[bytes, asyncio.Future[None]] = {}
+        self._processes = 0
+        self._counted = 0.0
+
+    async def run(self, plan: Plan, owner: Hashable, fetch: Fetch) -> Result:
+        """Do a job. ``fetch`` brings contents, given as (digest, size), into the store.
+
+        Cancelling kills the compiler; the cancellation is over when no process of it is left.
+        Raises BackendRefused, and whatever ``fetch`` raises.
+        """
+        if plan.may_answer:
+            result = self._answer(plan)
+            twin = self._under_way.get(plan.key)
+            if result is None and twin is not None:
+                # The same job is being done for another. If that one fails, it is not waited for again.
+                await asyncio.wait([twin])
+                result = self._answer(plan)
+            if result is not None:
+                return result
+        if not plan.may_keep or plan.key in self._under_way:
+            return await self._compile(plan, owner, fetch)
+        done = self._under_way[plan.key] = asyncio.get_running_loop().create_future()
+        try:
+            return await self._compile(plan, owner, fetch)
+        finally:
+            del self._under_way[plan.key]
+            done.set_result(None)
+
+    def close(self) -> None:
+        """Remove the roots. No job may be under way."""
+        self._roots.clear()
+
+    def _answer(self, plan: Plan) -> Result | None:
+        """The result of the same action done before."""
+        cached = self._cache.get(plan.key)
+        files = self._cache.open_outputs(cached) if cached is not None else None
+        if cached is None or files is None:
+            return None
+        produced: list[Produced] = []
+        for output, file in zip(cached.outputs, files, strict=True):
+            data: bytes | None = None
+            if output.size <= outputs.IN_MEMORY:
+                with file:
+                    data = file.read(output.size + 1)
+            produced.append(
+                Produced(output.path, output.mode, output.size, output.digest, data, file if data is None else None)
+            )
+        info = {"cached": True, "cpu": 0.0, "wall": 0.0, "wait": 0.0, "stage": 0.0, "rss": cached.rss, "signal": 0}
+        return Result(0, cached.stdout, cached.stderr, produced, info)
+
+    async def _compile(self, plan: Plan, owner: Hashable, fetch: Fetch) -> Result:
+        for _ in range(ATTEMPTS):
+            await self._toolchains.check(plan.served)
+            contents = dict(plan.contents())
+            missing = self._store.missing(contents)
+            if missing:
+                await fetch([(digest, contents[digest]) for digest in missing])
+            asked = time.monotonic()
+            slot = await self._slots.acquire(owner, plan.expected_rss)
+            try:
+                return await self._sealed(plan, time.monotonic() - asked)
+            except BlobMissing:
+                # Evicted by this or another process, or found to be damaged.
+                await self._fill(plan)
+            finally:
+                self._slots.release(slot)
+        raise BackendRefused(Reason.NODE_DISK, "its inputs keep vanishing from the store")
+
+    async def _fill(self, plan: Plan) -> None:
+        try:
+            await self._toolchains.fill(plan.served)
+        except (StoreError, OSError) as error:
+            raise BackendRefused(Reason.NODE_DISK, f"the toolchain is not in the store any more: {error}") from error
+
+    async def _sealed(self, plan: Plan, waited: float) -> Result:
+        """Stage, run and collect. Raises BlobMissing, BackendRefused."""
+        began = time.monotonic()
+        try:
+            root = self._roots.take(plan.tree)
+            workplace = Workplace(self._store)
+            try:
+                workplace.prepare(root, plan.tree, plan.writable)
+                line = self._sandbox.command(
+                    root.path, workplace.mounts, plan.cwd, plan.argv, self._options, self._process_limit()
+                )
+                staged = time.monotonic()
+                finished = await self._run(plan, line)
+                judge(finished, plan.argv[0], self._store.root)
+                began_collecting = time.monotonic()
+                produced = outputs.collect(workplace, 2 * self._options.job_output)
+                self._keep(plan, finished, produced)
+            finally:
+                workplace.remove()
+                self._roots.give_back(root)
+        except StoreFull as error:
+            raise BackendRefused(Reason.NODE_DISK, str(error)) from error
+        except OSError as error:
+            raise BackendRefused(Reason.NODE_FAULT, f"{error.strerror}: {error.filename or ''}") from error
+        info = {
+            "cached": False,
+            "cpu": finished.cpu,
+            "wall": finished.wall,
+            "wait": waited,
+            "stage": staged - began + time.monotonic() - began_collecting,
+            "rss": finished.rss,
+            "signal": finished.signal,
+        }
+        return Result(finished.exit_code, finished.stdout, finished.stderr, produced, info)
+
+    async def _run(self, plan: Plan, line: list[str]) -> Finished:
+        child = Child(
+            line,
+            plan.env,
+            plan.umask,
+            text_limit=native.MAX_TEXT,
+            time_limit=60.0 + 4.0 * self._options.job_time,
+        )
+        try:
+            return await asyncio.shield(child.finished)
+        except asyncio.CancelledError:
+            child.kill("cancel")
+            while not child.finished.done():
+                # What is left of the job must be gone before its folders and its slot are given back.
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.shield(child.finished)
+            raise
+
+    def _keep(self, plan: Plan, finished: Finished, produced: list[Produced]) -> None:
+        """Put a success into the result cache. The outputs are moved: nothing is written again."""
+        if finished.exit_code or not plan.may_keep:
+            return
+        try:
+            for one in produced:
+                self._store.adopt(one.place, one.digest)
+            listed = [CachedOutput(one.path, one.mode, one.size, one.digest) for one in produced]
+            self._cache.put(
+                plan.key, CachedResult(listed, finished.stdout, finished.stderr, finished.cpu, finished.rss)
+            )
+        except (StoreError, OSError) as error:
+            _log.warning("a result could not be kept: %s", error)
+
+    def _process_limit(self) -> int:
+        """The kernel counts all of a user's processes, not a job's; so those that are there come on top."""
+        now = time.monotonic()
+        if now - self._counted > COUNT_LASTS_S:
+            self._counted = now
+            self._processes = machine.processes_of_user(os.geteuid())
+        return self._processes + self._options.job_processes * (self._options.slots + 1)

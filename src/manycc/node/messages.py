@@ -1,0 +1,236 @@
+"""An agent's messages, from msgpack values to typed ones. Raises WireError for whatever is out of form.
+
+Only shapes, types and sizes are looked at here; whether a job is a compile is for admission to say.
+"""
+
+from __future__ import annotations
+
+import sys
+from array import array
+from typing import Any, Final, NamedTuple
+
+from manycc.errors import WireError
+from manycc.job import FILE, FOLDER, LINK
+from manycc.wire import native
+
+MAX_ARGUMENT_BYTES: Final = 2 * 1024 * 1024
+"""What the kernel takes for arguments and environment together."""
+MAX_ENV: Final = 64
+MAX_PLACES: Final = 1024
+MAX_LINKS: Final = 1024
+MAX_TEXT: Final = 1024
+
+
+class Hello(NamedTuple):
+    """What an agent says of itself."""
+
+    version: int
+    release: str
+    name: str
+
+
+class ToolchainMessage(NamedTuple):
+    """A toolchain an agent would like to have served."""
+
+    number: int
+    fingerprint: str
+    driver: str
+    label: str
+    links: tuple[tuple[str, str], ...]
+    components: dict[str, bytes]
+
+
+class Announced(NamedTuple):
+    """One input. ``digest`` is empty unless it is a file, ``target`` unless it is a link."""
+
+    number: int
+    kind: int
+    path: str
+    digest: bytes
+    target: str
+    size: int
+
+
+class JobMessage(NamedTuple):
+    """One job, as it was asked for."""
+
+    id: int
+    toolchain: int
+    argv: tuple[str, ...]
+    cwd: str
+    env: tuple[tuple[str, str], ...]
+    umask: int
+    numbers: list[int]
+    folders: tuple[str, ...]
+    outputs: tuple[str, ...]
+    stems: tuple[str, ...]
+    flags: int
+    expected_rss: int
+
+
+class Blob(NamedTuple):
+    """A piece of a content, decompressed."""
+
+    digest: bytes
+    total: int
+    offset: int
+    data: bytes
+
+
+def parse_hello(message: list[Any]) -> Hello:
+    """[HELLO, {...}]"""
+    (said,) = _fields(message, 1)
+    if not isinstance(said, dict) or len(said) > 64:
+        raise WireError("a hello is not a small map")
+    return Hello(
+        _integer(said.get("version"), 0, 2**31),
+        _text(said.get("release", ""), MAX_TEXT),
+        _text(said.get("name", ""), MAX_TEXT),
+    )
+
+
+def parse_toolchain(message: list[Any]) -> ToolchainMessage:
+    """[TOOLCHAIN, tc, fingerprint, driver, label, links, components]"""
+    number, fingerprint, driver, label, links, components = _fields(message, 6)
+    if not isinstance(components, dict) or len(components) > MAX_LINKS:
+        raise WireError("a toolchain's components are not a map of reasonable size")
+    return ToolchainMessage(
+        number_of(number),
+        _text(fingerprint, MAX_TEXT),
+        _text(driver, native.MAX_PATH),
+        _text(label, MAX_TEXT),
+        _pairs(links, MAX_LINKS, native.MAX_PATH),
+        {_text(name, MAX_TEXT): _digest(digest) for name, digest in components.items()},
+    )
+
+
+def parse_announce(message: list[Any], room: int) -> list[Announced]:
+    """[ANNOUNCE, [[number, kind, path, digest | target, size], …]], at most ``room`` of them."""
+    (listed,) = _fields(message, 1)
+    if not isinstance(listed, list) or len(listed) > room:
+        raise WireError(f"more than {native.MAX_INPUTS} inputs announced")
+    announced: list[Announced] = []
+    for item in listed:
+        if not isinstance(item, list) or len(item) != 5:
+            raise WireError("an input is not five values")
+        number, kind, path, content, size = item
+        number_of(number)
+        _text(path, native.MAX_PATH)
+        if kind == FILE:
+            announced.append(Announced(number, FILE, path, _digest(content), "", _integer(size, 0, native.MAX_FILE)))
+        elif kind == LINK:
+            announced.append(Announced(number, LINK, path, b"", _text(content, native.MAX_PATH), 0))
+        elif kind == FOLDER:
+            announced.append(Announced(number, FOLDER, path, b"", "", 0))
+        else:
+            raise WireError(f"unknown kind of input {kind!r}"[:100])
+    return announced
+
+
+def parse_retract(message: list[Any]) -> list[int]:
+    """[RETRACT, [number, …]]"""
+    (numbers,) = _fields(message, 1)
+    if not isinstance(numbers, list) or len(numbers) > native.MAX_INPUTS:
+        raise WireError("retracted numbers are not a list of reasonable size")
+    return [number_of(number) for number in numbers]
+
+
+def parse_job(message: list[Any]) -> JobMessage:
+    """[JOB, id, tc, argv, cwd, env, umask, numbers, folders, outputs, stems, flags, expected_rss]"""
+    number, toolchain, argv, cwd, env, umask, numbers, folders, outputs, stems, flags, expected = _fields(message, 12)
+    arguments = _texts(argv, native.MAX_ARGS, MAX_ARGUMENT_BYTES)
+    if not arguments:
+        raise WireError("a job without a command")
+    if not isinstance(numbers, bytes) or len(numbers) % 4 or len(numbers) > 4 * native.MAX_INPUTS:
+        raise WireError("a job's inputs are not a list of numbers of reasonable size")
+    wanted = array("I", numbers)
+    if sys.byteorder == "big":
+        wanted.byteswap()
+    return JobMessage(
+        number_of(number),
+        number_of(toolchain),
+        arguments,
+        _text(cwd, native.MAX_PATH),
+        _pairs(env, MAX_ENV, MAX_ARGUMENT_BYTES),
+        _integer(umask, 0, 0o777),
+        wanted.tolist(),
+        _texts(folders, MAX_PLACES, MAX_ARGUMENT_BYTES),
+        _texts(outputs, native.MAX_OUTPUTS, MAX_ARGUMENT_BYTES),
+        _texts(stems, MAX_PLACES, MAX_ARGUMENT_BYTES),
+        _integer(flags, 0, 2**31),
+        _integer(expected, 0, 2**62),
+    )
+
+
+def parse_blob(message: list[Any]) -> Blob:
+    """[BLOB, digest, total, offset, zdata]"""
+    digest, total, offset, zdata = _fields(message, 4)
+    if not isinstance(zdata, bytes):
+        raise WireError("a piece of a blob is not bytes")
+    return Blob(
+        _digest(digest),
+        _integer(total, 0, native.MAX_FILE),
+        _integer(offset, 0, native.MAX_FILE),
+        native.decompress(zdata, native.MAX_PIECE),
+    )
+
+
+def parse_gone(message: list[Any]) -> tuple[int, bytes]:
+    """[GONE, id, digest]"""
+    number, digest = _fields(message, 2)
+    return number_of(number), _digest(digest)
+
+
+def parse_number(message: list[Any]) -> int:
+    """[CANCEL, id], [PING, n]"""
+    (number,) = _fields(message, 1)
+    return number_of(number)
+
+
+def number_of(value: Any) -> int:
+    """A number as peers give to jobs, toolchains and inputs."""
+    return _integer(value, 0, 2**32 - 1)
+
+
+def _fields(message: list[Any], count: int) -> list[Any]:
+    if len(message) != count + 1:
+        raise WireError(f"a message of {len(message) - 1} fields where {count} are due")
+    return message[1:]
+
+
+def _integer(value: Any, low: int, high: int) -> int:
+    if type(value) is not int or not low <= value <= high:
+        raise WireError("a number is missing or out of bounds")
+    return value
+
+
+def _text(value: Any, limit: int) -> str:
+    if type(value) is not str or len(value) > limit or "\0" in value:
+        raise WireError("a text is missing, too long or holds a NUL")
+    return value
+
+
+def _digest(value: Any) -> bytes:
+    if type(value) is not bytes or len(value) != 32:
+        raise WireError("a digest is not 32 bytes")
+    return value
+
+
+def _texts(value: Any, count: int, total: int) -> tuple[str, ...]:
+    if not isinstance(value, list) or len(value) > count:
+        raise WireError("a list is missing or too long")
+    texts = tuple([_text(item, total) for item in value])
+    if sum(map(len, texts)) + len(texts) > total:
+        raise WireError("a list of texts is too large")
+    return texts
+
+
+def _pairs(value: Any, count: int, total: int) -> tuple[tuple[str, str], ...]:
+    if not isinstance(value, list) or len(value) > count:
+        raise WireError("a list of pairs is missing or too long")
+    pairs: list[tuple[str, str]] = []
+    for item in value:
+        if not isinstance(item, list) or len(item) != 2:
+            raise WireError("a pair is not two texts")
+        pairs.append((_text(item[0], total), _text(item[1], total)))
+    return tuple(pairs)

@@ -1,0 +1,372 @@
+"""One agent's connection: what it announced, what it asked for, what it is still owed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterable
+from typing import Any, Final, Protocol
+
+from manycc import __version__
+from manycc.errors import BackendRefused, WireError
+from manycc.node import admission, messages
+from manycc.node.executor import Executor, Result
+from manycc.node.outputs import Produced, close_all
+from manycc.node.slots import Slots
+from manycc.node.toolchains import Served, ToolchainService
+from manycc.node.tree import Entry
+from manycc.node.uploads import ContentGone, Uploads
+from manycc.reasons import Reason
+from manycc.store.store import Store
+from manycc.wire import native
+
+GREETING_TIMEOUT_S: Final = 10.0
+SILENCE_S: Final = 60.0
+MAX_TOOLCHAINS: Final = 256
+MAX_ANNOUNCED_BYTES: Final = 64 * 1024**2
+"""Of paths and link targets, for one agent."""
+MAX_UNSENT: Final = 64 * 1024**2
+"""Bytes that may wait for an agent that does not read, besides the result that is being sent."""
+INLINE: Final = 4 * 1024**2
+"""Outputs up to this many bytes together go with the result itself."""
+_log: Final = logging.getLogger("manycc.node")
+
+
+class Host(Protocol):
+    """What a session needs of its node."""
+
+    name: str
+    store: Store
+    toolchains: ToolchainService
+    executor: Executor
+    slots: Slots
+    closing: bool
+
+    def greeting(self) -> dict[str, Any]:
+        """What a WELCOME says."""
+
+    def state(self) -> bytes:
+        """A STATE frame of this moment."""
+
+    def job_ended(self, session: Session) -> None:
+        """A job was answered, refused or cancelled."""
+
+    def session_ended(self, session: Session) -> None:
+        """The connection is closed and none of its jobs is left running."""
+
+
+class Session(asyncio.Protocol):
+    """The protocol of a connection whose preamble was read and taken away."""
+
+    def __init__(self, host: Host, peer: str) -> None:
+        self._host = host
+        self.peer = peer
+        self._loop = asyncio.get_running_loop()
+        self._framer = native.Framer()
+        self._transport: asyncio.Transport | None = None
+        self._writable = asyncio.Event()
+        self._writable.set()
+        self._greeted = False
+        self._closed = False
+        self._heard = self._loop.time()
+        self._entries: dict[int, Entry] = {}
+        self._announced_bytes = 0
+        self._toolchains: dict[int, Served | str] = {}
+        self._proofs: dict[int, messages.ToolchainMessage] = {}
+        self._proving: set[asyncio.Task[None]] = set()
+        self._jobs: dict[int, asyncio.Task[None]] = {}
+        self._uploads = Uploads(host.store, self._ask)
+        self._watch: asyncio.TimerHandle | None = None
+
+    # -- asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101
+        self._transport = transport
+        transport.set_write_buffer_limits(high=1024 * 1024)
+        self._watch = self._loop.call_later(GREETING_TIMEOUT_S, self._look)
+
+    def data_received(self, data: bytes) -> None:
+        self._heard = self._loop.time()
+        try:
+            for message in self._framer.feed(data):
+                self._receive(message)
+                if self._closed:
+                    return
+        except WireError as error:
+            _log.warning("%s broke the protocol: %s", self.peer, error)
+            self.close(f"protocol: {error}")
+
+    def pause_writing(self) -> None:
+        self._writable.clear()
+
+    def resume_writing(self) -> None:
+        self._writable.set()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._end()
+
+    # -- life
+
+    @property
+    def jobs(self) -> int:
+        """How many jobs are under way."""
+        return len(self._jobs)
+
+    def close(self, sentence: str) -> None:
+        """Say goodbye and hang up; all jobs are killed."""
+        if not self._closed and self._transport is not None:
+            self._send([native.BYE, sentence[:500]])
+            self._transport.close()
+            # An agent that does not read the goodbye is not waited for.
+            self._loop.call_later(1.0, self._transport.abort)
+        self._end()
+
+    def push_state(self, frame: bytes) -> None:
+        """Send a STATE, unless the agent has enough to read."""
+        if self._greeted and not self._closed and self._transport is not None and self._writable.is_set():
+            self._transport.write(frame)
+
+    def _end(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        if self._watch is not None:
+            self._watch.cancel()
+        for task in (*self._jobs.values(), *self._proving):
+            task.cancel()
+        self._uploads.close()
+        self._writable.set()
+        self._entries.clear()
+        if not self._jobs:
+            self._host.session_ended(self)
+
+    def _look(self) -> None:
+        """Hang up on an agent that does not greet, or has fallen silent."""
+        silent = self._loop.time() - self._heard
+        if not self._greeted:
+            self.close("no greeting came in time")
+        elif silent >= SILENCE_S:
+            _log.warning("%s was silent for %d s", self.peer, SILENCE_S)
+            self.close("you were silent for too long")
+        else:
+            self._watch = self._loop.call_later(SILENCE_S - silent + 0.1, self._look)
+
+    # -- sending
+
+    def _send(self, message: list[Any]) -> None:
+        transport = self._transport
+        if self._closed or transport is None:
+            return
+        transport.write(native.pack(message))
+        if transport.get_write_buffer_size() > MAX_UNSENT:
+            _log.warning("%s does not read what it asked for", self.peer)
+            transport.abort()
+
+    def _ask(self, job: int, digests: list[bytes]) -> None:
+        for start in range(0, len(digests), 10_000):
+            self._send([native.MISSING, job, digests[start : start + 10_000]])
+
+    # -- receiving
+
+    def _receive(self, message: list[Any]) -> None:
+        kind = message[0]
+        if not self._greeted:
+            if kind != native.HELLO:
+                raise WireError("the first message is not a greeting")
+            self._greet(messages.parse_hello(message))
+        elif kind == native.JOB:
+            self._start(messages.parse_job(message))
+        elif kind == native.BLOB:
+            self._uploads.receive(messages.parse_blob(message))
+        elif kind == native.ANNOUNCE:
+            self._announce(message)
+        elif kind == native.RETRACT:
+            for number in messages.parse_retract(message):
+                entry = self._entries.pop(number, None)
+                if entry is not None:
+                    self._announced_bytes -= len(entry.path) + len(entry.target)
+        elif kind == native.CANCEL:
+            task = self._jobs.get(messages.parse_number(message))
+            if task is not None:
+                task.cancel()
+        elif kind == native.PING:
+            self._send([native.PONG, messages.parse_number(message)])
+        elif kind == native.TOOLCHAIN:
+            self._prove(messages.parse_toolchain(message))
+        elif kind == native.GONE:
+            self._uploads.gone(messages.parse_gone(message)[0])
+        else:
+            raise WireError(f"unknown message {kind}")
+
+    def _greet(self, hello: messages.Hello) -> None:
+        if hello.version != native.VERSION:
+            self.close(f"this node speaks version {native.VERSION} of the protocol, not {hello.version}")
+            return
+        self._greeted = True
+        _log.info("%s connected: %s, manycc %s", self.peer, _plain(hello.name), _plain(hello.release))
+        greeting = self._host.greeting()
+        self._send([native.WELCOME, {"version": native.VERSION, "release": __version__, **greeting}])
+        self.push_state(self._host.state())
+
+    def _announce(self, message: list[Any]) -> None:
+        for item in messages.parse_announce(message, native.MAX_INPUTS - len(self._entries)):
+            if item.number in self._entries:
+                raise WireError("an input's number was given twice")
+            self._announced_bytes += len(item.path) + len(item.target)
+            self._entries[item.number] = Entry(item.kind, item.path, item.digest, item.size, item.target)
+        if self._announced_bytes > MAX_ANNOUNCED_BYTES:
+            raise WireError("the inputs announced have too long names altogether")
+
+    # -- toolchains
+
+    def _prove(self, message: messages.ToolchainMessage) -> None:
+        if len(self._proofs) >= MAX_TOOLCHAINS:
+            raise WireError(f"more than {MAX_TOOLCHAINS} toolchains")
+        if message.number in self._proofs:
+            raise WireError("a toolchain's number was given twice")
+        self._proofs[message.number] = message
+        task = self._loop.create_task(self._proof(message))
+        self._proving.add(task)
+        task.add_done_callback(self._proving.discard)
+
+    async def _proof(self, message: messages.ToolchainMessage) -> None:
+        try:
+            self._toolchains[message.number] = await self._host.toolchains.prove(message)
+            sentence = ""
+        except BackendRefused as error:
+            sentence = self._toolchains[message.number] = error.detail
+            _log.info("%s: toolchain refused: %s", self.peer, sentence)
+        except Exception:  # noqa: BLE001 - one agent's request must not end the node
+            _log.exception("%s: a toolchain could not be looked for", self.peer)
+            sentence = self._toolchains[message.number] = "the node failed to look for it"
+        self._send([native.PROVEN, message.number, sentence])
+
+    # -- jobs
+
+    def _start(self, message: messages.JobMessage) -> None:
+        if message.id in self._jobs:
+            raise WireError("a job's number was given twice")
+        if self._host.closing:
+            self._refuse(message.id, Reason.NODE_BUSY, "the node is closing")
+            return
+        # Waiting for inputs is not yet waiting for a slot; both together are bounded here.
+        if len(self._jobs) >= 5 * self._host.slots.count + 16:
+            self._refuse(message.id, Reason.NODE_BUSY, "too many of your jobs wait already")
+            return
+        try:
+            entries = [self._entries[number] for number in message.numbers]
+        except KeyError as error:
+            raise WireError("a job names an input that was not announced") from error
+        task = self._loop.create_task(self._job(message, entries))
+        self._jobs[message.id] = task
+        task.add_done_callback(lambda _: self._job_over(message.id))
+
+    def _job_over(self, number: int) -> None:
+        del self._jobs[number]
+        if not self._closed:
+            self._host.job_ended(self)
+        elif not self._jobs:
+            self._host.session_ended(self)
+
+    async def _job(self, message: messages.JobMessage, entries: list[Entry]) -> None:
+        """Run to the answer; whatever happens, exactly one answer, or none if nobody waits for it."""
+        source = message.argv[-1]
+        began = time.monotonic()
+        try:
+            served = self._toolchains.get(message.toolchain, "it was not proven yet")
+            if isinstance(served, str):
+                raise BackendRefused(Reason.NO_TOOLCHAIN, served)
+            plan = admission.admit(message, served, entries)
+            source = plan.source
+            try:
+                result = await self._fetch_and_run(message.id, plan)
+            except BackendRefused as error:
+                if error.reason is Reason.NO_TOOLCHAIN:
+                    self._toolchains[message.toolchain] = error.detail
+                    self._send([native.PROVEN, message.toolchain, error.detail])
+                raise
+            _log_job(self.peer, source, result, time.monotonic() - began)
+            await self._answer(message.id, result)
+        except BackendRefused as error:
+            _log.info("%s: %s refused: %s", self.peer, _plain(source), error)
+            self._refuse(message.id, error.reason, error.detail)
+        except asyncio.CancelledError:
+            _log.info("%s: %s cancelled after %.2f s", self.peer, _plain(source), time.monotonic() - began)
+        except Exception:  # noqa: BLE001 - a fault of ours costs this job its place here, and no other's
+            _log.exception("%s: %s failed", self.peer, _plain(source))
+            self._refuse(message.id, Reason.NODE_FAULT, "internal error, see the node's log")
+
+    async def _fetch_and_run(self, number: int, plan: admission.Plan) -> Result:
+        async def fetch(wanted: Iterable[tuple[bytes, int]]) -> None:
+            lacking = dict(wanted)
+            # An upload that another job asked for may end with that job; then it is asked for again.
+            for _ in range(3):
+                try:
+                    await self._uploads.fetch(number, lacking.items())
+                    return
+                except ContentGone:
+                    still = self._host.store.missing(lacking)
+                    lacking = {digest: lacking[digest] for digest in still}
+            raise BackendRefused(Reason.INPUTS_CHANGED, "an input was changed before it could be sent")
+
+        return await self._host.executor.run(plan, self, fetch)
+
+    async def _answer(self, number: int, result: Result) -> None:
+        """Send the outputs, in pieces where they are large, and the result."""
+        try:
+            room = INLINE
+            listed: list[list[Any]] = []
+            for index, one in enumerate(result.produced):
+                zdata: bytes | None = None
+                if one.data is not None and one.size <= room:
+                    zdata = native.compress(one.data)
+                    room -= one.size
+                else:
+                    await self._send_pieces(number, index, one)
+                listed.append([one.path, one.mode, one.size, one.digest, zdata])
+            texts = [native.compress(text) if text else b"" for text in (result.stdout, result.stderr)]
+            self._send([native.RESULT, number, result.exit_code, *texts, listed, result.info])
+        finally:
+            close_all(result.produced)
+
+    async def _send_pieces(self, number: int, index: int, one: Produced) -> None:
+        sent = 0
+        while sent < one.size:
+            if one.file is not None:
+                piece = one.file.read(native.MAX_PIECE)
+                if not piece:
+                    raise BackendRefused(Reason.NODE_FAULT, f"{one.path} became shorter while it was sent")
+            else:
+                piece = (one.data or b"")[sent : sent + native.MAX_PIECE]
+            sent += len(piece)
+            self._send([native.OUTPUT, number, index, native.compress(piece)])
+            await self._writable.wait()
+            if self._closed:
+                return
+
+    def _refuse(self, number: int, reason: Reason, sentence: str) -> None:
+        self._send([native.REFUSED, number, reason.code, sentence[:2000]])
+
+
+def _log_job(peer: str, source: str, result: Result, took: float) -> None:
+    info = result.info
+    if info["cached"]:
+        _log.info("%s: %s cached, %.3f s", peer, _plain(source), took)
+        return
+    _log.info(
+        "%s: %s exit %d, %.2f s, cpu %.2f s, waited %.2f s, %d MiB",
+        peer,
+        _plain(source),
+        result.exit_code,
+        took,
+        info["cpu"],
+        info["wait"],
+        info["rss"] >> 20,
+    )
+
+
+def _plain(text: str) -> str:
+    """A peer's text, fit for a log: one line, printable, short."""
+    return "".join(char if char.isprintable() else "?" for char in text[:200])
