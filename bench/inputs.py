@@ -117,7 +117,9 @@ async def main(rounds: int, profile: bool) -> None:
         stamp = time.monotonic_ns
         print(f"manifest check                      {spent(lambda: collector.check(manifest, stamp()), 50):8.3f} ms")
         late = stamp()
-        print(f"manifest check within a burst       {spent(lambda: collector.check(manifest, late - 10**9), 50):8.3f} ms")
+        print(
+            f"manifest check within a burst       {spent(lambda: collector.check(manifest, late - 10**9), 50):8.3f} ms"
+        )
 
         contents = []
         for entry in manifest.files:

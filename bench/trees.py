@@ -50,7 +50,7 @@ TREES = {
         "re2",
         [["make", "obj/libre2.a", "REBUILD_TABLES=1", "CXXFLAGS=-O3 {debug}"]],
         # Debian's archive leaves the generated tables out; they are made from Debian's unicode-data.
-        configure=[["sed", "-i", "-e", "s#\"https://[^\"]*\"#\"/usr/share/unicode\"#",
+        configure=[["sed", "-i", "-e", "s#https://www.unicode.org[^\"]*#/usr/share/unicode#",
                     "-e", "s#from six.moves import urllib#import urllib.request#", "re2/unicode.py"]],
         debug="-g",
         needs=("perl", "/usr/share/unicode/Scripts.txt"),
@@ -63,7 +63,8 @@ TREES = {
     "fontforge": Tree(
         "fontforge",
         [["ninja", "-C", "build"]],
-        configure=[[*_FONTFORGE, "-DCMAKE_BUILD_TYPE={buildtype}"]],
+        configure=[[*_FONTFORGE, "-DCMAKE_BUILD_TYPE={buildtype}", "-DCMAKE_C_COMPILER_LAUNCHER={manycc}",
+                    "-DCMAKE_CXX_COMPILER_LAUNCHER={manycc}"]],
         debug="-g",
         needs=("cmake", "ninja", "pkg-config"),
     ),
@@ -116,7 +117,7 @@ def run(commands: list[list[str]], folder: str, env: dict[str, str], prefix: lis
     begun = time.monotonic()
     build_type = "Debug" if debug else "None"
     for command in commands:
-        words = [word.format(debug=debug, buildtype=build_type) for word in command]
+        words = [word.format(debug=debug, buildtype=build_type, manycc=os.path.join(BIN, "manycc")) for word in command]
         with open(log, "ab") as output:
             done = subprocess.run([*prefix, *words], cwd=folder, env=env, stdout=output, stderr=output, check=False)
         if done.returncode:
@@ -134,7 +135,8 @@ def build_tree(name: str, state: str, hosts: list[str], debug: bool, jobs: int) 
     log = os.path.join(state, f"{name}.log")
     flags = tree.debug if debug else ""
     env = {key: value for key, value in os.environ.items() if not key.startswith("MANYCC_")}
-    local_env = {**env, "MAKEFLAGS": f"-j{os.cpu_count()}"}
+    env["SOURCE_DATE_EPOCH"] = "1700000000"  # some packages compile the time of the build in
+    local_env = {**env, "MAKEFLAGS": f"-j{os.cpu_count()}", "MANYCC_DISABLE": "1"}
     sources.unpack(tree.package, folder)
     run(tree.configure, folder, local_env, [], log, flags)
     local_s = run(tree.build, folder, local_env, [], log, flags)

@@ -474,8 +474,7 @@ static void run_by_agent(void) {
 
 int main(int argc, char **argv) {
     static const char *const verbs[] = {"node", "run", "explain", "status", "hosts", "stats", "agent", "doctor",
-                                        "masquerade", "verify", "toolchain", "engine", "compat", "help",
-                                        "--help", "-h", "--version"};
+                                        "masquerade", "reasons", "help", "--help", "-h", "--version"};
     if (argc < 1) return 2;
     if (stat("/proc/self/exe", &self) != 0) stat((const char *)getauxval(AT_EXECFN), &self);
     if (strncmp(basename(argv[0]), "manycc", strlen("manycc")) == 0) {

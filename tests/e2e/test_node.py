@@ -115,7 +115,7 @@ def test_standard_headers_depfile_and_subfolders(client: NativeClient, gxx: Tool
     os.makedirs(f"{work}/inc/deep")
     os.makedirs(f"{work}/obj")
     files = {
-        f"{work}/a.cc": b'#include <vector>\n#include "inc/x.h"\nint g() { return f() + std::vector<int>(3).size(); }\n',
+        f"{work}/a.cc": b'#include <vector>\n#include "inc/x.h"\nint g() { return f() + std::vector<int>().size(); }\n',
         f"{work}/inc/x.h": b'#include "deep/y.h"\n#include "../local.h"\ninline int f() { return Y + L; }\n',
         f"{work}/inc/deep/y.h": b"#define Y 1\n",
         f"{work}/local.h": b"#define L 2\n",

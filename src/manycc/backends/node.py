@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -117,7 +118,7 @@ class NodeBackend:
         except TimeoutError:
             self._down("it did not answer in time")
         except OSError as error:
-            self._down(error.strerror or str(error))
+            self._down(os.strerror(error.errno) if error.errno else str(error))
         except (BackendError, ValueError, TypeError) as error:
             self._down(str(error))
         else:

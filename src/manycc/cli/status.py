@@ -82,7 +82,13 @@ def draw_hosts(answer: dict[str, Any]) -> None:
                 str(host.get("why", "")),
             ]
         )
-    print_table(["host", "state", "slots", "busy", "compilers", "note"], rows, frozenset(("slots", "busy")))
+    columns = ["host", "state", "slots", "busy", "compilers", "note"]
+    used = [index for index, name in enumerate(columns) if index < 4 or any(row[index] for row in rows)]
+    print_table(
+        [columns[index] for index in used],
+        [[row[index] for index in used] for row in rows],
+        frozenset(("slots", "busy")),
+    )
 
 
 def toolchains_of(host: dict[str, Any]) -> str:

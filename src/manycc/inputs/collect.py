@@ -137,11 +137,7 @@ class Collector:
         defaults: tuple[str, ...] = ()
         watched: tuple[DirView, ...] = ()
         if not preprocessed:
-            arguments = command.probe_args
-            under_sysroot = [name for name in given if name.startswith(("=", "$SYSROOT"))]
-            if under_sysroot:  # only the compiler knows what these mean
-                arguments = (*arguments, *[f"-I{name}" for name in under_sysroot])
-            defaults, watched = await self._defaults.ask(toolchain, command.language, arguments, cwd, env)
+            defaults, watched = await self._defaults.ask(toolchain, command.language, command.probe_args, cwd, env)
         key = (given, defaults, cwd, preprocessed)
         resolver = self._resolvers.pop(key, None)
         if resolver is None:

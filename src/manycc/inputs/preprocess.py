@@ -69,7 +69,7 @@ def dependency_arguments(arguments: Sequence[str]) -> list[str]:
 def parse_dependencies(text: str) -> tuple[str, ...] | None:
     """The names behind the target of a make rule; None if there is no rule.
 
-    Undoes the compilers' quoting: ``\\ `` and ``\\#`` (with the backslashes before them doubled), ``$$``.
+    Undoes the compilers' quoting: ``\\ `` (with the backslashes before it doubled), ``\\#``, ``$$``.
     """
     head, colon, rest = text.partition(f"{_TARGET}:")
     if not colon or head.strip():
@@ -97,7 +97,10 @@ def parse_dependencies(text: str) -> tuple[str, ...] | None:
                 run += 1
                 at += 1
             following = rest[at : at + 1]
-            if following in (" ", "\t", "#") and run % 2:
+            if following == "#":
+                name.append("\\" * (run - 1) + following)
+                at += 1
+            elif following in (" ", "\t") and run % 2:
                 name.append("\\" * (run // 2) + following)
                 at += 1
             else:

@@ -45,7 +45,12 @@ class Plan:
     may_keep: bool
     may_answer: bool
     expected_rss: int
-    source: str
+    command: Command
+
+    @property
+    def source(self) -> str:
+        """Absolute path of what is compiled, as spelled."""
+        return os.path.join(self.cwd, self.command.source)
 
     def contents(self) -> Iterable[tuple[bytes, int]]:
         """(digest, size in bytes) of the inputs; the toolchain's own files are not among them."""
@@ -65,7 +70,7 @@ def admit(message: JobMessage, served: Served, entries: Sequence[Entry]) -> Plan
             raise refused(fault)
     env = _environment(message)
     try:
-        command = parse(message.argv, message.cwd, env, None)
+        command = parse(message.argv, message.cwd, env, None, served.own.kind)
     except NotDistributable as error:
         raise refused(str(error)) from error
     if command.native:
@@ -77,9 +82,9 @@ def admit(message: JobMessage, served: Served, entries: Sequence[Entry]) -> Plan
     links = whole.links() if any(entry.kind == LINK for entry in entries) else served.links
     _check_driver(message, served, links)
     _check_places(message, command, links)
-    for path in served.tree.leaves:
-        if tree.parent_of(path) in writable and served.tree.leaves[path].kind == FILE:
-            raise refused(f"{path} of the toolchain lies in a folder that the job may write into")
+    for entry in served.tree.leaves.values():
+        if entry.parent in writable and entry.kind == FILE:
+            raise refused(f"{entry.path} of the toolchain lies in a folder that the job may write into")
     key = action_key(
         served.key,
         message.argv,
@@ -102,7 +107,7 @@ def admit(message: JobMessage, served: Served, entries: Sequence[Entry]) -> Plan
         may_keep=bool(message.flags & native.FLAG_CACHE),
         may_answer=bool(message.flags & native.FLAG_CACHE) and not message.flags & native.FLAG_NO_ANSWER,
         expected_rss=message.expected_rss,
-        source=os.path.join(message.cwd, command.source),
+        command=command,
     )
 
 

@@ -3,33 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-import os
 import time
 from collections.abc import Awaitable, Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from manycc.errors import BackendRefused, StoreError, StoreFull
-from manycc.node import machine, outputs
+from manycc.node import outputs
 from manycc.node.admission import Plan
-from manycc.node.options import NodeOptions
 from manycc.node.outputs import Produced
-from manycc.node.process import Child, Finished
-from manycc.node.sandbox import Sandbox
+from manycc.node.process import Finished
+from manycc.node.runner import Runner
 from manycc.node.slots import Slots
-from manycc.node.staging import RootPool, Workplace
 from manycc.node.toolchains import ToolchainService
-from manycc.node.verdict import judge
 from manycc.reasons import Reason
 from manycc.store.actions import ActionCache, CachedOutput, CachedResult
 from manycc.store.store import BlobMissing, Store
-from manycc.wire import native
 
 ATTEMPTS: Final = 3
 """How often a job is staged anew when contents vanish from the store meanwhile."""
-COUNT_LASTS_S: Final = 5.0
 _log: Final = logging.getLogger("manycc.node")
 
 Fetch = Callable[[Iterable[tuple[bytes, int]]], Awaitable[None]]
@@ -49,19 +42,13 @@ class Result:
 class Executor:
     """Runs admitted jobs. For one event loop."""
 
-    def __init__(
-        self, options: NodeOptions, store: Store, toolchains: ToolchainService, sandbox: Sandbox, slots: Slots
-    ) -> None:
-        self._options = options
+    def __init__(self, store: Store, toolchains: ToolchainService, runner: Runner, slots: Slots) -> None:
         self._store = store
         self._toolchains = toolchains
-        self._sandbox = sandbox
+        self._runner = runner
         self._slots = slots
         self._cache = ActionCache(store)
-        self._roots = RootPool(store, 2 * options.slots + 4)
         self._under_way: dict[bytes, asyncio.Future[None]] = {}
-        self._processes = 0
-        self._counted = 0.0
 
     async def run(self, plan: Plan, owner: Hashable, fetch: Fetch) -> Result:
         """Do a job. ``fetch`` brings contents, given as (digest, size), into the store.
@@ -88,8 +75,8 @@ class Executor:
             done.set_result(None)
 
     def close(self) -> None:
-        """Remove the roots. No job may be under way."""
-        self._roots.clear()
+        """Remove what is kept for later jobs. No job may be under way."""
+        self._runner.close()
 
     def _answer(self, plan: Plan) -> Result | None:
         """The result of the same action done before."""
@@ -119,9 +106,10 @@ class Executor:
             asked = time.monotonic()
             slot = await self._slots.acquire(owner, plan.expected_rss)
             try:
-                return await self._sealed(plan, time.monotonic() - asked)
+                return await self._attempt(plan, time.monotonic() - asked)
             except BlobMissing:
-                # Evicted by this or another process, or found to be damaged.
+                # Evicted by this or another process, or found to be damaged: then others may be too.
+                self._store.doubt((entry.digest, entry.executable) for entry in plan.tree.files())
                 await self._fill(plan)
             finally:
                 self._slots.release(slot)
@@ -133,58 +121,25 @@ class Executor:
         except (StoreError, OSError) as error:
             raise BackendRefused(Reason.NODE_DISK, f"the toolchain is not in the store any more: {error}") from error
 
-    async def _sealed(self, plan: Plan, waited: float) -> Result:
-        """Stage, run and collect. Raises BlobMissing, BackendRefused."""
-        began = time.monotonic()
+    async def _attempt(self, plan: Plan, waited: float) -> Result:
+        """Run once, in a slot. Raises BlobMissing, BackendRefused."""
         try:
-            root = self._roots.take(plan.tree)
-            workplace = Workplace(self._store)
-            try:
-                workplace.prepare(root, plan.tree, plan.writable)
-                line = self._sandbox.command(
-                    root.path, workplace.mounts, plan.cwd, plan.argv, self._options, self._process_limit()
-                )
-                staged = time.monotonic()
-                finished = await self._run(plan, line)
-                judge(finished, plan.argv[0], self._store.root)
-                began_collecting = time.monotonic()
-                produced = outputs.collect(workplace, 2 * self._options.job_output)
-                self._keep(plan, finished, produced)
-            finally:
-                workplace.remove()
-                self._roots.give_back(root)
+            ran = await self._runner.run(plan, self._keep)
         except StoreFull as error:
             raise BackendRefused(Reason.NODE_DISK, str(error)) from error
         except OSError as error:
             raise BackendRefused(Reason.NODE_FAULT, f"{error.strerror}: {error.filename or ''}") from error
+        finished = ran.finished
         info = {
             "cached": False,
             "cpu": finished.cpu,
             "wall": finished.wall,
             "wait": waited,
-            "stage": staged - began + time.monotonic() - began_collecting,
+            "stage": ran.staged,
             "rss": finished.rss,
             "signal": finished.signal,
         }
-        return Result(finished.exit_code, finished.stdout, finished.stderr, produced, info)
-
-    async def _run(self, plan: Plan, line: list[str]) -> Finished:
-        child = Child(
-            line,
-            plan.env,
-            plan.umask,
-            text_limit=native.MAX_TEXT,
-            time_limit=60.0 + 4.0 * self._options.job_time,
-        )
-        try:
-            return await asyncio.shield(child.finished)
-        except asyncio.CancelledError:
-            child.kill("cancel")
-            while not child.finished.done():
-                # What is left of the job must be gone before its folders and its slot are given back.
-                with contextlib.suppress(asyncio.CancelledError):
-                    await asyncio.shield(child.finished)
-            raise
+        return Result(finished.exit_code, finished.stdout, finished.stderr, ran.produced, info)
 
     def _keep(self, plan: Plan, finished: Finished, produced: list[Produced]) -> None:
         """Put a success into the result cache. The outputs are moved: nothing is written again."""
@@ -199,11 +154,3 @@ class Executor:
             )
         except (StoreError, OSError) as error:
             _log.warning("a result could not be kept: %s", error)
-
-    def _process_limit(self) -> int:
-        """The kernel counts all of a user's processes, not a job's; so those that are there come on top."""
-        now = time.monotonic()
-        if now - self._counted > COUNT_LASTS_S:
-            self._counted = now
-            self._processes = machine.processes_of_user(os.geteuid())
-        return self._processes + self._options.job_processes * (self._options.slots + 1)

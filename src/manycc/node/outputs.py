@@ -9,12 +9,11 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO, Final
 
 from manycc.errors import BackendRefused
-from manycc.node.staging import Workplace
 from manycc.reasons import Reason
 from manycc.wire.native import MAX_OUTPUTS, MAX_PATH
 
@@ -42,15 +41,16 @@ class Produced:
     place: str = ""
 
 
-def collect(workplace: Workplace, limit: int) -> list[Produced]:
+def collect(folders: Sequence[tuple[str, str]], given: Mapping[str, tuple[int, int]], limit: int) -> list[Produced]:
     """All new files, at most ``limit`` bytes together.
 
-    Raises BackendRefused(UNEXPECTED_OUTPUT) if they break a bound, OSError.
+    ``folders`` pairs the path of each writable folder with the one on this disk; ``given`` has the
+    (inode, modification time) of what was in them before, by path on this disk. Raises BackendRefused(UNEXPECTED_OUTPUT) if they break a bound, OSError.
     """
     produced: list[Produced] = []
     room = limit
     try:
-        for path, place in _new_files(workplace):
+        for path, place in _new_files(folders, given):
             if len(produced) >= MAX_OUTPUTS:
                 raise BackendRefused(Reason.UNEXPECTED_OUTPUT, f"more than {MAX_OUTPUTS} files were written")
             one = _take(path, place, room)
@@ -70,10 +70,10 @@ def close_all(produced: list[Produced]) -> None:
             one.file.close()
 
 
-def _new_files(workplace: Workplace) -> Iterator[tuple[str, str]]:
+def _new_files(folders: Sequence[tuple[str, str]], given: Mapping[str, tuple[int, int]]) -> Iterator[tuple[str, str]]:
     """(path in the sandbox, path on the disk) of what may be new."""
     seen = 0
-    for folder, place in workplace.folders:
+    for folder, place in folders:
         waiting = [(folder.rstrip("/"), place, 0)]
         while waiting:
             path, on_disk, depth = waiting.pop()
@@ -89,16 +89,16 @@ def _new_files(workplace: Workplace) -> Iterator[tuple[str, str]]:
                     if len(below) > MAX_PATH:
                         raise BackendRefused(Reason.UNEXPECTED_OUTPUT, "a file with too long a path was written")
                     if entry.is_dir(follow_symlinks=False):
-                        if entry.path in workplace.given:
+                        if entry.path in given:
                             continue  # a mount point, in which nothing of the job's can be
                         if depth >= MAX_DEPTH:
                             raise BackendRefused(Reason.UNEXPECTED_OUTPUT, "folders were made too deep")
                         waiting.append((below, entry.path, depth + 1))
                     elif entry.is_file(follow_symlinks=False):
-                        given = workplace.given.get(entry.path)
-                        if given is not None:
+                        before = given.get(entry.path)
+                        if before is not None:
                             status = entry.stat(follow_symlinks=False)
-                            if given == (status.st_ino, status.st_mtime_ns):
+                            if before == (status.st_ino, status.st_mtime_ns):
                                 continue
                         yield below, entry.path
 
@@ -131,3 +131,28 @@ def _take(path: str, place: str, room: int) -> Produced | None:
     finally:
         if not keep:
             file.close()
+
+
+def replace(one: Produced, data: bytes) -> None:
+    """Give a file that is held in memory another content, here and on the disk."""
+    one.data = data
+    one.size = len(data)
+    one.digest = hashlib.sha256(data).digest()
+    with open(one.place, "wb") as file:
+        file.write(data)
+
+
+def holds(one: Produced, text: bytes) -> bool:
+    """Whether a file's content has a text in it."""
+    if one.data is not None:
+        return text in one.data
+    assert one.file is not None  # noqa: S101 - one of the two is always there
+    end = b""
+    try:
+        while chunk := one.file.read(_CHUNK):
+            if text in end + chunk:
+                return True
+            end = chunk[-len(text) :]
+    finally:
+        one.file.seek(0)
+    return False

@@ -13,8 +13,11 @@ from typing import Any, Final
 from manycc.errors import ConfigError
 from manycc.node import machine
 from manycc.node.executor import Executor
+from manycc.node.mapped import MappedRunner
 from manycc.node.options import NodeOptions
+from manycc.node.runner import Runner
 from manycc.node.sandbox import Sandbox, find_sandbox
+from manycc.node.sealed import SealedRunner
 from manycc.node.server import Entrance, Speaker
 from manycc.node.session import Session
 from manycc.node.slots import Slots
@@ -54,7 +57,12 @@ class Node:
         """Listen. ``port`` is then the real one. Raises ConfigError: address in use, no sandbox."""
         options = self.options
         self.sandbox = await find_sandbox(options)
-        self.executor = Executor(options, self.store, self.toolchains, self.sandbox, self.slots)
+        runner: Runner = (
+            SealedRunner(options, self.store, self.sandbox)
+            if self.sandbox.kind == "bubblewrap"
+            else MappedRunner(options, self.store, self.sandbox)
+        )
+        self.executor = Executor(self.store, self.toolchains, runner, self.slots)
         loop = asyncio.get_running_loop()
         try:
             self._server = await loop.create_server(

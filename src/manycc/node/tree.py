@@ -71,6 +71,10 @@ class Tree:
         """Targets by path."""
         return {path: entry.target for path, entry in self.leaves.items() if entry.kind == LINK}
 
+    def files(self) -> list[Entry]:
+        """The files' entries."""
+        return [entry for entry in self.leaves.values() if entry.kind == FILE]
+
 
 def parent_of(path: str) -> str:
     """The folder a plain absolute path lies in."""

@@ -105,6 +105,11 @@ class Store:
         verified = self._verified
         return [digest for digest in dict.fromkeys(digests) if digest not in verified and self._verify(digest) is None]
 
+    def doubt(self, blobs: Iterable[tuple[bytes, bool]]) -> None:
+        """Hash these (digest, executable) again before they are used again."""
+        for digest, executable in blobs:
+            self._verified.pop(blob_key(digest, executable), None)
+
     def identity(self, key: bytes) -> Identity | None:
         """What a file looked like when this process hashed it; None if it has not. ``key``: layout.blob_key."""
         return self._verified.get(key)

@@ -37,7 +37,7 @@ def disk(workplace: Workplace) -> Path:
 
 
 def taken(workplace: Workplace, limit: int = 1 << 30) -> dict[str, bytes]:
-    produced = outputs.collect(workplace, limit)
+    produced = outputs.collect(workplace.folders, workplace.given, limit)
     found = {one.path: one.data if one.data is not None else (one.file.read() if one.file else b"") for one in produced}
     for one in produced:
         assert one.digest == hashlib.sha256(found[one.path]).digest() and one.size == len(found[one.path])
@@ -65,7 +65,7 @@ def test_modes(workplace: Workplace) -> None:
     secret = disk(workplace) / "b.o"
     secret.write_bytes(b"y")
     secret.chmod(0)
-    produced = {one.path: one.mode for one in outputs.collect(workplace, 100)}
+    produced = {one.path: one.mode for one in outputs.collect(workplace.folders, workplace.given, 100)}
     assert produced == {"/w/a.o": 0o751, "/w/b.o": 0}
 
 
@@ -85,7 +85,7 @@ def test_a_mount_point_replaced_by_the_job(workplace: Workplace) -> None:
 def test_large_files_are_kept_open(workplace: Workplace) -> None:
     data = os.urandom(outputs.IN_MEMORY + 1)
     (disk(workplace) / "big.o").write_bytes(data)
-    (one,) = outputs.collect(workplace, 1 << 30)
+    (one,) = outputs.collect(workplace.folders, workplace.given, 1 << 30)
     assert one.data is None and one.file is not None
     workplace.remove()
     assert one.file.read() == data
@@ -98,12 +98,12 @@ def test_bounds(workplace: Workplace) -> None:
     with open(folder / "sparse.o", "wb") as file:
         file.truncate(1 << 40)
     with pytest.raises(BackendRefused):
-        outputs.collect(workplace, 1 << 30)
+        outputs.collect(workplace.folders, workplace.given, 1 << 30)
     os.unlink(folder / "sparse.o")
     for number in range(outputs.MAX_OUTPUTS + 1):
         (folder / f"{number}.o").touch()
     with pytest.raises(BackendRefused):
-        outputs.collect(workplace, 1 << 30)
+        outputs.collect(workplace.folders, workplace.given, 1 << 30)
 
 
 def test_folders_without_end(workplace: Workplace) -> None:
@@ -112,7 +112,7 @@ def test_folders_without_end(workplace: Workplace) -> None:
         deep = deep / "d"
     deep.mkdir(parents=True)
     with pytest.raises(BackendRefused):
-        outputs.collect(workplace, 1 << 30)
+        outputs.collect(workplace.folders, workplace.given, 1 << 30)
 
 
 def test_folders_that_were_locked(workplace: Workplace) -> None:

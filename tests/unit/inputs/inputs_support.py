@@ -62,7 +62,9 @@ class Client:
     def names(self, manifest: Manifest) -> set[str]:
         """Files of the manifest that are in the tree, relative to it."""
         root = self.tree.root + "/"
-        return {item.path.removeprefix(root) for item in manifest.inputs.items if item.kind == FILE and root in item.path}
+        return {
+            item.path.removeprefix(root) for item in manifest.inputs.items if item.kind == FILE and root in item.path
+        }
 
     def links(self, manifest: Manifest) -> dict[str, str]:
         """Links of the manifest that are in the tree, relative to it, with their targets."""

@@ -1,0 +1,70 @@
+"""Depfiles as gcc writes them: what they name, and how they would look without a prefix.
+
+gcc breaks the lines so that none is longer than 72 columns where that can be helped, which depends on
+the length of every name: the lines are broken anew.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+COLUMNS: Final = 72
+_WORD: Final = re.compile(rb"(?:\\\\*[ \t#:]|[^\s])+")
+
+
+def names_in(text: bytes) -> list[bytes]:
+    """The prerequisites of all rules, unquoted."""
+    names: list[bytes] = []
+    for line in _rules(text):
+        for word in _split(line)[1]:
+            names.append(_unquoted(word))
+    return names
+
+
+def without_prefix(text: bytes, prefix: bytes) -> bytes:
+    """The depfile gcc would have written had no name begun with ``prefix`` (in which nothing is quoted)."""
+    return b"".join(_rule(line, prefix) for line in _rules(text))
+
+
+def _rules(text: bytes) -> list[bytes]:
+    return [line for line in text.replace(b"\\\n", b" ").split(b"\n") if line.strip()]
+
+
+def _split(line: bytes) -> tuple[list[bytes], list[bytes]]:
+    """A rule's targets, the last without its colon, and its prerequisites."""
+    words: list[bytes] = _WORD.findall(line)
+    for index, word in enumerate(words):
+        if word.endswith(b":"):
+            return [*words[:index], word[:-1]], words[index + 1 :]
+    return words, []
+
+
+def _rule(line: bytes, prefix: bytes) -> bytes:
+    targets, needs = _split(line)
+    if not needs:
+        return b" ".join(_stripped(word, prefix) for word in targets) + b":\n"
+    text, column = _listed(b"", 0, [_stripped(word, prefix) for word in targets])
+    text, _ = _listed(text + b":", column + 1, [_stripped(word, prefix) for word in needs])
+    return text + b"\n"
+
+
+def _listed(text: bytes, column: int, words: list[bytes]) -> tuple[bytes, int]:
+    for word in words:
+        if column:
+            if column + len(word) > COLUMNS:
+                text += b" \\\n"
+                column = 0
+            text += b" "
+            column += 1
+        text += word
+        column += len(word)
+    return text, column
+
+
+def _stripped(word: bytes, prefix: bytes) -> bytes:
+    return word[len(prefix) :] if word.startswith(prefix + b"/") else word
+
+
+def _unquoted(word: bytes) -> bytes:
+    return re.sub(rb"(\\+)(?=[ \t#:])", lambda match: match[1][: len(match[1]) // 2], word).replace(b"$$", b"$")
