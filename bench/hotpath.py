@@ -78,7 +78,9 @@ class Bench:
         for name in names:
             target = os.devnull if output == "-E" else name + ".o"
             before = children_cpu()
-            subprocess.run([*prefix, *options, output, name, "-o", target], cwd=self.folder, env=self.cluster.env, check=True)
+            subprocess.run(
+                [*prefix, *options, output, name, "-o", target], cwd=self.folder, env=self.cluster.env, check=True
+            )
             taken.append(children_cpu() - before)
         return taken
 
@@ -165,11 +167,19 @@ def main() -> int:
                     f"{kind}: inputs": made[-1]["inputs"],
                 }
 
-                def distcc(env: dict[str, str], kind: str = kind, compiler: list[str] = compiler, names: list[str] = names) -> None:
+                def distcc(
+                    env: dict[str, str],
+                    kind: str = kind,
+                    results: dict[str, float] = results,
+                    compiler: list[str] = compiler,
+                    names: list[str] = names,
+                ) -> None:
                     taken = []
                     for name in names:
                         before = children_cpu()
-                        subprocess.run(["distcc", *compiler, "-c", name, "-o", name + ".o"], cwd=work, env=env, check=True)
+                        subprocess.run(
+                            ["distcc", *compiler, "-c", name, "-o", name + ".o"], cwd=work, env=env, check=True
+                        )
                         taken.append(children_cpu() - before)
                     results[f"{kind}: stock distcc"] = statistics.median(taken) * 1e3
 

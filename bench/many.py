@@ -51,7 +51,9 @@ def generate(folder: str, files: int) -> None:
     with open(os.path.join(folder, "common.h"), "w", encoding="ascii") as file:
         file.write("#include <stddef.h>\n#define TWICE(x) ((x) * 2)\n")
     with open(os.path.join(folder, "build.ninja"), "w", encoding="ascii") as ninja:
-        ninja.write("rule cc\n command = manycc gcc -O1 -MD -MF $out.d -c $in -o $out\n depfile = $out.d\n deps = gcc\n")
+        ninja.write(
+            "rule cc\n command = manycc gcc -O1 -MD -MF $out.d -c $in -o $out\n depfile = $out.d\n deps = gcc\n"
+        )
         for number in range(files):
             with open(os.path.join(folder, f"f{number}.c"), "w", encoding="ascii") as file:
                 file.write(f'#include "common.h"\nint f{number}(int x) {{ return TWICE(x) + {number}; }}\n')

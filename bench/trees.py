@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-import sources  # noqa: E402
+import sources
 
 BIN = os.path.dirname(sys.executable)
 
@@ -50,8 +50,17 @@ TREES = {
         "re2",
         [["make", "obj/libre2.a", "REBUILD_TABLES=1", "CXXFLAGS=-O3 {debug}"]],
         # Debian's archive leaves the generated tables out; they are made from Debian's unicode-data.
-        configure=[["sed", "-i", "-e", "s#https://www.unicode.org[^\"]*#/usr/share/unicode#",
-                    "-e", "s#from six.moves import urllib#import urllib.request#", "re2/unicode.py"]],
+        configure=[
+            [
+                "sed",
+                "-i",
+                "-e",
+                's#https://www.unicode.org[^"]*#/usr/share/unicode#',
+                "-e",
+                "s#from six.moves import urllib#import urllib.request#",
+                "re2/unicode.py",
+            ]
+        ],
         debug="-g",
         needs=("perl", "/usr/share/unicode/Scripts.txt"),
     ),
@@ -63,8 +72,14 @@ TREES = {
     "fontforge": Tree(
         "fontforge",
         [["ninja", "-C", "build"]],
-        configure=[[*_FONTFORGE, "-DCMAKE_BUILD_TYPE={buildtype}", "-DCMAKE_C_COMPILER_LAUNCHER={manycc}",
-                    "-DCMAKE_CXX_COMPILER_LAUNCHER={manycc}"]],
+        configure=[
+            [
+                *_FONTFORGE,
+                "-DCMAKE_BUILD_TYPE={buildtype}",
+                "-DCMAKE_C_COMPILER_LAUNCHER={manycc}",
+                "-DCMAKE_CXX_COMPILER_LAUNCHER={manycc}",
+            ]
+        ],
         debug="-g",
         needs=("cmake", "ninja", "pkg-config"),
     ),
@@ -153,9 +168,7 @@ def build_tree(name: str, state: str, hosts: list[str], debug: bool, jobs: int) 
     remote_s = run(tree.build, folder, client_env, [manycc, "run", "-j", str(jobs), "--"], log, flags)
     got = digests(folder, tree.objects)
     stats = json.loads(
-        subprocess.run(
-            [manycc, "stats", "--json", "--last"], env=client_env, capture_output=True, check=True
-        ).stdout
+        subprocess.run([manycc, "stats", "--json", "--last"], env=client_env, capture_output=True, check=True).stdout
     )
     different = sorted(path for path in wanted if got.get(path) != wanted[path])
     return {

@@ -492,8 +492,9 @@ int main(int argc, char **argv) {
     double seconds = setting("MANYCC_AGENT_TIMEOUT") != NULL ? strtod(setting("MANYCC_AGENT_TIMEOUT"), NULL) : 0;
     if (!(seconds >= 0.001 && seconds <= 86400)) seconds = 20;
     patience = (struct timeval){(long)seconds, (long)((seconds - (double)(long)seconds) * 1e6)};
-    const char *disabled = setting("MANYCC_DISABLE");
     if (guard_depth() > MAX_DEPTH) die(1, job.compiler, "calls itself through manycc", "see where its name leads");
-    if (guard_depth() < 0 && (disabled == NULL || strcmp(disabled, "0") == 0)) run_by_agent();
+    bool off = setting("MANYCC_DISABLE") != NULL && strcmp(setting("MANYCC_DISABLE"), "0") != 0;
+    if (guard_depth() < 0 && !off) run_by_agent();
+    if (guard_depth() < 0 && off && !fail("disabled", "MANYCC_DISABLE")) record();
     run_compiler();
 }

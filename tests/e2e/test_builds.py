@@ -11,8 +11,8 @@ import many
 import pytest
 import sources
 import trees
-from conftest import need
 
+from conftest import need
 from manycc.testing.cluster import Cluster
 
 
@@ -57,7 +57,12 @@ def test_run_without_hosts_starts_a_node_here(tmp_path: Path, session_folder: st
     cluster = Cluster(os.path.join(session_folder, "embedded"), nodes=0)
     try:
         done = subprocess.run(
-            [cluster.launcher, "run", "--", "make"], cwd=tmp_path, env=cluster.env, capture_output=True, text=True, check=False
+            [cluster.launcher, "run", "--", "make"],
+            cwd=tmp_path,
+            env=cluster.env,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         assert done.returncode == 0, done.stderr
         stats = json.loads(cluster.cli("stats", "--json", "--last").stdout)
@@ -86,7 +91,9 @@ def test_masquerade_and_ccache(cluster: Cluster, tmp_path: Path) -> None:
 def test_cmake_and_meson(cluster: Cluster, tmp_path: Path) -> None:
     need("cmake", "ninja", "meson")
     (tmp_path / "main.c").write_text("int main(void) { return 0; }\n")
-    (tmp_path / "CMakeLists.txt").write_text("cmake_minimum_required(VERSION 3.10)\nproject(x C)\nadd_executable(x main.c)\n")
+    (tmp_path / "CMakeLists.txt").write_text(
+        "cmake_minimum_required(VERSION 3.10)\nproject(x C)\nadd_executable(x main.c)\n"
+    )
     (tmp_path / "meson.build").write_text("project('x', 'c')\nexecutable('x', 'main.c')\n")
     env = {**cluster.env, "PATH": f"{os.path.dirname(cluster.launcher)}:{cluster.env['PATH']}"}
     for configure, build, extra in (
@@ -104,7 +111,9 @@ def test_sixty_four_launchers_start_one_agent(tmp_path: Path, session_folder: st
     with Cluster(os.path.join(session_folder, "herd"), nodes=1, jobs=4) as cluster:
         rules = "".join(f"f{number}.o: f{number}.c\n" for number in range(64))
         (tmp_path / "Makefile").write_text(
-            "all: " + " ".join(f"f{number}.o" for number in range(64)) + f"\n{rules}%.o: %.c\n\tmanycc gcc -c $< -o $@\n"
+            "all: "
+            + " ".join(f"f{number}.o" for number in range(64))
+            + f"\n{rules}%.o: %.c\n\tmanycc gcc -c $< -o $@\n"
         )
         for number in range(64):
             (tmp_path / f"f{number}.c").write_text(f"int f{number};\n")

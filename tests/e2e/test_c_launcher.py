@@ -51,7 +51,22 @@ int main(int argc, char **argv) {
 }
 """
 HERE_CODE = 3  # what the compiler above ends with
-VERBS = "node run explain status hosts stats agent doctor masquerade reasons help --help -h --version".split()
+VERBS = [
+    "node",
+    "run",
+    "explain",
+    "status",
+    "hosts",
+    "stats",
+    "agent",
+    "doctor",
+    "masquerade",
+    "reasons",
+    "help",
+    "--help",
+    "-h",
+    "--version",
+]
 
 
 @pytest.fixture(scope="session")
@@ -755,7 +770,9 @@ def test_recursion_ends(place: Place) -> None:
 def test_the_agent_is_left_out(place: Place, env: dict[str, str], guard: bytes) -> None:
     with place.agent(RESULT) as agent:
         assert said(place.run("gcc", "-c", "a.c", env=env)) == [b"gcc", b"-c", b"a.c", b"guard=" + guard]
-    assert agent.connections == 0 and place.records() == []
+    assert agent.connections == 0
+    # Inside another manycc's compiler there is no job of its own to record.
+    assert [record["reason"] for record in place.records()] == (["disabled"] if "MANYCC_DISABLE" in env else [])
 
 
 @pytest.mark.parametrize("value", ["", "0"])

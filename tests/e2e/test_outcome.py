@@ -14,7 +14,7 @@ from manycc.testing.cluster import Cluster
 
 HELLO = {"hello.c": '#include <stdio.h>\n#include "hello.h"\nint main(void) { puts(NAME); return 0; }\n',
          "hello.h": '#define NAME "hello"\n'}  # fmt: skip
-CXX = {"a.cc": "#include <vector>\n#include <string>\nstd::vector<std::string> f() { return {__FILE__, \"x\"}; }\n"}
+CXX = {"a.cc": '#include <vector>\n#include <string>\nstd::vector<std::string> f() { return {__FILE__, "x"}; }\n'}
 
 CASES = {
     "c": (HELLO, ["gcc", "-O2", "-c", "hello.c", "-o", "hello.o"]),
@@ -62,7 +62,18 @@ def test_folders_and_parents(cluster: Cluster, tmp_path: Path) -> None:
         "src/a.c": '#include "../inc/x.h"\n#include <y.h>\nint a = X + Y;\n', "inc/x.h": "#define X 1\n",
         "inc/sys/y.h": "#define Y 2\n", "build/obj/.keep": "",
     }  # fmt: skip
-    argv = ["gcc", "-g", "-MD", "-I../inc/sys", "-I../missing", "-Wmissing-include-dirs", "-c", "../src/a.c", "-o", "obj/a.o"]
+    argv = [
+        "gcc",
+        "-g",
+        "-MD",
+        "-I../inc/sys",
+        "-I../missing",
+        "-Wmissing-include-dirs",
+        "-c",
+        "../src/a.c",
+        "-o",
+        "obj/a.o",
+    ]
     local, remote, record = observe(cluster, tmp_path, files, argv, cwd="build")
     assert local.code == 0 and b"missing" in local.stderr
     same(local, remote)
@@ -137,7 +148,7 @@ def test_new_header_in_an_earlier_folder_wins(cluster: Cluster, tmp_path: Path) 
 
 
 def test_second_compile_is_answered_from_the_cache(cluster: Cluster, tmp_path: Path) -> None:
-    (tmp_path / "a.c").write_text(f"const char text[] = \"{tmp_path}\";\n")
+    (tmp_path / "a.c").write_text(f'const char text[] = "{tmp_path}";\n')
     for expected in ("remote", "cached"):
         before = len(cluster.records())
         cluster.compile(["gcc", "-c", "a.c"], str(tmp_path))

@@ -23,7 +23,8 @@ SMALL = "int f(int x) { return x + 1; }\n"
 # Takes a few seconds to compile: long enough to be killed in the middle.
 SLOW = (
     "template <int N, int M> struct T { static constexpr unsigned long v = T<N - 1, M>::v + T<N - 1, M + 1>::v; };\n"
-    "template <int M> struct T<0, M> { static constexpr unsigned long v = M; };\n" + "long f() { return T<420, 0>::v; }\n"
+    "template <int M> struct T<0, M> { static constexpr unsigned long v = M; };\n"
+    + "long f() { return T<420, 0>::v; }\n"
 )
 ARGV = ["gcc", "-g", "-c", "a.c", "-o", "a.o"]
 
@@ -115,7 +116,9 @@ def test_node_comes_back(cluster: Cluster, work: Path) -> None:
     until(lambda: check(cluster, work)["reason"] in ("remote", "cached"))
 
 
-@pytest.mark.parametrize("greeting", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\xff" * 64, b"\x02\x00\x00\x00\x91\x11", b""])
+@pytest.mark.parametrize(
+    "greeting", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\xff" * 64, b"\x02\x00\x00\x00\x91\x11", b""]
+)
 def test_garbage_from_a_port_that_is_no_node(cluster: Cluster, work: Path, greeting: bytes) -> None:
     listener = socket.create_server(("127.0.0.1", 0))
 
@@ -255,10 +258,10 @@ def test_wrong_toolchain_is_refused_with_the_difference(tmp_path: Path, work: Pa
         file.write(b"patched")
     with Cluster(str(tmp_path / "c"), nodes=0) as cluster:
         read, write = os.pipe()
-        command = f"mount --bind {other} {driver} && exec \"$0\" \"$@\""
+        command = f'mount --bind {other} {driver} && exec "$0" "$@"'
         node = subprocess.Popen(
-            ["unshare", "-m", "sh", "-c", command, os.path.join(os.path.dirname(cluster.launcher), "manycc-cli"), "node",
-             "--port", "0", "--ready-fd", str(write), "--log-file", str(tmp_path / "node.log")],
+            ["unshare", "-m", "sh", "-c", command, os.path.join(os.path.dirname(cluster.launcher), "manycc-cli"),
+             "node", "--port", "0", "--ready-fd", str(write), "--log-file", str(tmp_path / "node.log")],
             pass_fds=(write,), env={**cluster.env, "MANYCC_DIR": str(tmp_path / "n")},
         )  # fmt: skip
         os.close(write)

@@ -145,7 +145,11 @@ class Control:
             return answer | {"reason": error.reason.code, "detail": error.detail, "hosts": []}
         await settle(pool, prepared.toolchain)
         answer["hosts"] = [
-            {"name": host.backend.name, "state": host.backend.state.value, "sentence": _verdict(host.backend, prepared.toolchain)}
+            {
+                "name": host.backend.name,
+                "state": host.backend.state.value,
+                "sentence": _verdict(host.backend, prepared.toolchain),
+            }
             for host in pool.hosts
         ]
         return answer

@@ -133,12 +133,13 @@ class JobRunner:
 
         pool = self._pool_for(request)
         avoid: frozenset[str] = frozenset()
-        for attempt in range(1, MAX_ATTEMPTS + 1):
+        failure: BackendError | None = None
+        for _ in range(MAX_ATTEMPTS):
             mark = now
             try:
                 host = await pool.acquire(prepared.toolchain, avoid)
             except NotDistributable as error:
-                if avoid and error.reason in (Reason.HOSTS_DOWN, Reason.NO_TOOLCHAIN):
+                if failure is not None and error.reason in (Reason.HOSTS_DOWN, Reason.NO_TOOLCHAIN):
                     raise failure from error
                 raise
             now = time.monotonic()
@@ -148,7 +149,7 @@ class JobRunner:
                 now = time.monotonic()
                 return self._accept(prepared, outcome, caller, host, record, now)
             except InputsChanged as error:
-                failure: BackendError = error
+                failure = error
                 prepared = await preparer.prepare(key, request, self._now())
             except BackendError as error:
                 failure = error
@@ -158,6 +159,7 @@ class JobRunner:
                 log.info("%s: %s: %s", host.backend.name, error.reason.code, error.detail)
             now = time.monotonic()
             record.setdefault("tried", []).append([host.backend.name, failure.reason.code, failure.detail[:500]])
+        assert failure is not None  # noqa: S101  # every turn of the loop ended in one
         raise failure
 
     async def _on_host(self, host: Host, pool: Pool, prepared: Prepared, record: dict[str, Any]) -> Outcome:

@@ -7,7 +7,6 @@ once per request text.
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Mapping
 from typing import Final
@@ -26,9 +25,9 @@ from manycc.toolchain.objectcheck import ObjectKind, expected_kind
 from manycc.wire.launcher import STDERR_TTY, Request
 
 RESULT_ENV: Final = (
-    "LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "LC_MESSAGES", "LOCPATH", "PWD", "CPATH", "C_INCLUDE_PATH", "CPLUS_INCLUDE_PATH",
-    "OBJC_INCLUDE_PATH", "SOURCE_DATE_EPOCH", "GCC_COLORS", "COLUMNS", "TERM", "GCC_URLS", "TERM_URLS",
-    "GCC_EXTRA_DIAGNOSTIC_OUTPUT", "NO_COLOR", "FORCE_COLOR", "CLICOLOR_FORCE",
+    "LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "LC_MESSAGES", "LOCPATH", "PWD", "CPATH", "C_INCLUDE_PATH",
+    "CPLUS_INCLUDE_PATH", "OBJC_INCLUDE_PATH", "SOURCE_DATE_EPOCH", "GCC_COLORS", "COLUMNS", "TERM", "GCC_URLS",
+    "TERM_URLS", "GCC_EXTRA_DIAGNOSTIC_OUTPUT", "NO_COLOR", "FORCE_COLOR", "CLICOLOR_FORCE",
 )  # fmt: skip
 """The variables that can change what a compiler writes, and that therefore go with the job."""
 
@@ -42,7 +41,13 @@ class Prepared:
     __slots__ = ("command", "driver", "expected", "job", "manifest", "toolchain")
 
     def __init__(
-        self, command: Command, driver: str, toolchain: Toolchain, manifest: Manifest, job: Job, expected: ObjectKind | None
+        self,
+        command: Command,
+        driver: str,
+        toolchain: Toolchain,
+        manifest: Manifest,
+        job: Job,
+        expected: ObjectKind | None,
     ) -> None:
         self.command = command
         self.driver = driver
@@ -227,5 +232,3 @@ def _set_tz(value: str | None) -> None:
     else:
         os.environ["TZ"] = value
     time.tzset()
-
-

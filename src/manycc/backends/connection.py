@@ -67,7 +67,7 @@ class Connection(asyncio.Protocol):
     # -- asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101
         self._transport = transport
         transport.set_write_buffer_limits(high=4 * 1024 * 1024)
         transport.write(native.PREAMBLE + native.pack([native.HELLO, self._greeting]))
@@ -288,5 +288,3 @@ def _mapping(value: Any) -> dict[str, Any]:
     if not isinstance(value, dict) or len(value) > 64:
         raise WireError("expected a small map")
     return value
-
-

@@ -250,10 +250,7 @@ class NodeBackend:
         for index, (path, mode, size, digest, zdata) in enumerate(listed):
             if not isinstance(path, str) or len(path) > native.MAX_PATH or not 0 <= size <= native.MAX_FILE:
                 raise ValueError("output out of bounds")
-            if zdata is None:
-                data = b"".join(pending.pieces.pop(index, ()))
-            else:
-                data = native.decompress(zdata, size)
+            data = b"".join(pending.pieces.pop(index, ())) if zdata is None else native.decompress(zdata, size)
             if len(data) != size:
                 raise ValueError(f"output of {len(data)} bytes where {size} were promised")
             outputs.append(OutputFile(path, mode & 0o777, data, bytes(digest)))

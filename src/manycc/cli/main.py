@@ -7,12 +7,11 @@ error that is told; 130 after Ctrl-C.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from typing import Final
 
 from manycc import __version__
 
-VERBS: Final = {
+# Nothing but sys is imported up here: --version and --help take as long as Python's own start.
+VERBS = {
     "run": "run a whole build with its compiles spread over the hosts",
     "explain": "how one compiler command would be handled, and why",
     "status": "what the agent and its hosts are doing now",
@@ -25,7 +24,7 @@ VERBS: Final = {
     "node": "serve compiles for other machines",
 }
 
-_EXAMPLES: Final = """\
+_EXAMPLES = """\
 usage: manycc COMPILER ARGUMENT...       compile one file, on a host if that is possible
        manycc VERB [OPTION...]
 
@@ -57,7 +56,7 @@ def help_text() -> str:
     return _EXAMPLES.format(verbs="\n".join(f"  {verb:{width}}   {text}" for verb, text in VERBS.items()))
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: list[str] | None = None) -> int:
     """Run one verb. ``argv`` without the program's name. Returns the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
     verb = words[0] if words else "--help"

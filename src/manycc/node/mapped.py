@@ -37,7 +37,7 @@ from manycc.node.verdict import judge
 from manycc.store.store import Store
 from manycc.wire import native
 
-LANGUAGES: Final = frozenset(("c", "c++", "assembler-with-cpp"))
+LANGUAGES: Final = frozenset(("c", "c++"))
 _UNDERSTOOD: Final = frozenset(
     (Action.NOTHING, Action.COMPILE, Action.ASSEMBLY, Action.LANGUAGE, Action.OUTPUT, Action.QUOTE_DIR,
      Action.INCLUDE_DIR, Action.SYSTEM_DIR, Action.AFTER_DIR, Action.FORCED, Action.DEFINE, Action.DEPS,
@@ -88,7 +88,7 @@ class MappedRunner:
 
     async def _check_reads(self, plan: Plan, place: _Place, arguments: list[str]) -> None:
         """Refuse a job whose preprocessor would leave the folder. Whatever -M says stays here."""
-        line = [arguments[0], "-M", "-MF", place.dependencies, *_without_outputs(arguments[1:])]
+        line = [arguments[0], "-E", "-M", "-MF", place.dependencies, *_without_outputs(arguments[1:])]
         asked = await self._start(plan, place, line)
         if asked.exit_code or asked.stopped:
             raise refused("what it reads cannot be told, and there is no sandbox here")
@@ -99,9 +99,17 @@ class MappedRunner:
         if assembles:
             arguments = [*arguments, f"-Wa,--MD,{place.dependencies}"]
         finished = await self._start(plan, place, arguments)
-        if assembles and finished.exit_code == 0:
+        if not assembles or finished.stopped:
+            return finished
+        if finished.exit_code == 0:
             place.check_names()
-        return finished
+            return finished
+        # The assembler's complaints may quote any file. Only what the compiler proper says is passed on.
+        line = [arguments[0], "-S", "-o", place.path + _TEMPORARY + "/assembly", *_without_outputs(arguments[1:-1])]
+        again = await self._start(plan, place, line)
+        if again.exit_code == 0:
+            raise refused("the assembler failed, and there is no sandbox here")
+        return again
 
     async def _start(self, plan: Plan, place: _Place, arguments: list[str]) -> Finished:
         line = [*self._sandbox.limits(self._options, self._processes.now()), *arguments]

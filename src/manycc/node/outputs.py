@@ -45,7 +45,9 @@ def collect(folders: Sequence[tuple[str, str]], given: Mapping[str, tuple[int, i
     """All new files, at most ``limit`` bytes together.
 
     ``folders`` pairs the path of each writable folder with the one on this disk; ``given`` has the
-    (inode, modification time) of what was in them before, by path on this disk. Raises BackendRefused(UNEXPECTED_OUTPUT) if they break a bound, OSError.
+    (inode, modification time) of what was in them before, by path on this disk.
+
+    Raises BackendRefused(UNEXPECTED_OUTPUT) if they break a bound, OSError.
     """
     produced: list[Produced] = []
     room = limit

@@ -84,7 +84,12 @@ class Cluster:
     """Some nodes and one client, below one folder."""
 
     def __init__(
-        self, folder: str, nodes: int = 2, jobs: int = 2, arguments: Sequence[str] = (), env: Mapping[str, str] | None = None
+        self,
+        folder: str,
+        nodes: int = 2,
+        jobs: int = 2,
+        arguments: Sequence[str] = (),
+        env: Mapping[str, str] | None = None,
     ) -> None:
         self.folder = folder
         self.client = os.path.join(folder, "client")
@@ -106,7 +111,9 @@ class Cluster:
         self.env["MANYCC_HOSTS"] = " ".join(node.host for node in self.nodes)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def close(self) -> None:
@@ -134,7 +141,12 @@ class Cluster:
         """Run ``manycc argv`` in ``cwd``; its outputs are captured."""
         options.setdefault("timeout", 120)
         return subprocess.run(
-            [self.launcher, *argv], cwd=cwd, env={**self.env, **(env or {})}, capture_output=True, check=False, **options
+            [self.launcher, *argv],
+            cwd=cwd,
+            env={**self.env, **(env or {})},
+            capture_output=True,
+            check=False,
+            **options,
         )
 
     def records(self) -> list[dict[str, Any]]:

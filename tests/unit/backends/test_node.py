@@ -19,7 +19,14 @@ from manycc.reasons import Reason
 from manycc.wire import native
 
 GCC = Toolchain("f" * 64, "/usr/bin/gcc", "gcc", "12", "x86_64-linux-gnu", "gcc 12", (), (), {"driver": b"d" * 32})
-WELCOME = {"version": native.VERSION, "release": "1", "name": "n", "slots": 3, "sandbox": "bubblewrap", "machine": "x86_64"}
+WELCOME = {
+    "version": native.VERSION,
+    "release": "1",
+    "name": "n",
+    "slots": 3,
+    "sandbox": "bubblewrap",
+    "machine": "x86_64",
+}
 
 
 class PlayedNode:
@@ -99,7 +106,8 @@ async def connected(backend: NodeBackend) -> None:
 def job(*items: Input) -> Job:
     return Job(
         argv=("gcc", "-c", "a.c"), cwd="/w", env=(("LANG", "C"),), umask=0o22, toolchain=GCC,
-        inputs=Inputs(items, "scan", True, False), folders=("/w",), outputs=("/w/a.o",), stems=("/w/a.",), source="/w/a.c",
+        inputs=Inputs(items, "scan", True, False), folders=("/w",), outputs=("/w/a.o",), stems=("/w/a.",),
+        source="/w/a.c",
     )  # fmt: skip
 
 

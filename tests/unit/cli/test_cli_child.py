@@ -48,7 +48,7 @@ def test_it_ticks_while_the_child_runs(tmp_path: Path) -> None:
 def test_the_child_gets_signals_as_if_started_by_the_caller() -> None:
     # Python ignores SIGPIPE, and we block some: a build must not inherit that.
     # (Signals 32 and 33 are the C library's own; its posix_spawn leaves them ignored.)
-    assert run("! grep -E '^Sig(Blk|Ign):' /proc/self/status | grep -vE '[02468ace]?[08]0000000$'") == 0
+    assert run("! grep -E '^Sig(Blk|Ign):' /proc/self/status | grep -vE '[08]0000000$'") == 0
 
 
 def test_a_program_that_cannot_be_started(tmp_path: Path) -> None:
@@ -85,7 +85,11 @@ def test_ctrl_c_reaches_the_child_once_and_not_us() -> None:
     master, slave = os.openpty()
     # A session with the terminal as its own; the driver is the foreground group's leader.
     script = "trap 'n=$((n+1)); echo got $n' INT; echo up; while [ $((i+=1)) -lt 30 ]; do sleep 0.01; done; exit 4"
-    driver = f"import fcntl, termios\nfcntl.ioctl(0, termios.TIOCSCTTY, 0)\n{DRIVER}"
+    driver = f"""
+import fcntl, os, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.kill = lambda *_: print("passed on", flush=True)
+{DRIVER}"""
     with subprocess.Popen(
         [sys.executable, "-c", driver, script], stdin=slave, stdout=subprocess.PIPE, start_new_session=True
     ) as process:

@@ -43,7 +43,7 @@ def test_the_version_is_said_without_loading_what_it_does_not_need(home: Path) -
     code = (
         "import sys, manycc.cli.main as m; m.main(['--version']);"
         "print(*(n for n in ('argparse', 'rich', 'msgpack', 'asyncio', 'socket', 'subprocess', 'json',"
-        " 'dataclasses', 'tomllib') if n in sys.modules))"
+        " 'dataclasses', 'tomllib', 'typing', 're') if n in sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr) == (f"manycc {__version__}\n\n", "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import multiprocessing
 import os
@@ -131,6 +132,23 @@ def test_of_many_writers_that_find_it_full_one_rotates(path: str) -> None:
         assert process.exitcode == 0
     assert os.path.exists(path + ".1")
     assert len(list(read(path))) == writers * count
+
+
+def test_a_rotation_that_another_was_quicker_to_do_is_not_done_again(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow, quick = RecordLog(path, limit=100), RecordLog(path, limit=100)
+    slow.write({"job": 1, "pad": "x" * 60})
+    lock = fcntl.flock
+
+    def after_another(fd: int, operation: int) -> None:
+        monkeypatch.setattr(fcntl, "flock", lock)
+        quick.write({"job": 2, "pad": "x" * 22})
+        lock(fd, operation)
+
+    monkeypatch.setattr(fcntl, "flock", after_another)
+    slow.write({"job": 3, "pad": "x" * 22})
+    assert jobs(path) == [1, 2, 3]
 
 
 def test_a_full_disk_loses_records_but_raises_nothing(path: str) -> None:
