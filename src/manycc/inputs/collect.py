@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 _BOUNDS: Final = {includes.SHELF: 10_000, opened.SHELF: 50_000}
 _ATTEMPTS: Final = 20
 _FLUSH_AFTER_S: Final = 0.5
-_MAX_RESOLVERS: Final = 256
+_MAX_RESOLVERS: Final = 512
 _WITHOUT_INCLUDES: Final = frozenset(("assembler", "cpp-output"))
 
 
@@ -146,8 +146,10 @@ class Collector:
                     raise NotDistributable(Reason.INPUTS_UNKNOWN, f"header map {name}")
             search = dict.fromkeys(os.path.join(cwd, name) for name in (*given, *defaults))
             resolver = Resolver(self._view, cwd, tuple(search), preprocessed)
-            while len(self._resolvers) >= _MAX_RESOLVERS:
-                del self._resolvers[next(iter(self._resolvers))]
+            if len(self._resolvers) >= _MAX_RESOLVERS:
+                for old in list(self._resolvers)[: _MAX_RESOLVERS // 2]:
+                    self._resolvers.pop(old).drop()
+                self._view.sweep()
         self._resolvers[key] = resolver  # the last used is the last to go
         return resolver, watched
 

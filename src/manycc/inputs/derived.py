@@ -29,3 +29,8 @@ def forget(dependents: list[Derived]) -> None:
             result.valid = False
             pending += result.dependents
             result.dependents.clear()
+
+
+def still_valid(dependents: list[Derived]) -> list[Derived]:
+    """Those worth telling: an invalid result registers itself again when it is worked out anew."""
+    return [result for result in dict.fromkeys(dependents) if result.valid]

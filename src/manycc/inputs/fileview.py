@@ -24,7 +24,7 @@ from typing import Any, Final
 import msgpack
 
 from manycc.errors import NotDistributable
-from manycc.inputs.derived import Derived, forget
+from manycc.inputs.derived import Derived, forget, still_valid
 from manycc.inputs.macros import Macros, read_macros
 from manycc.inputs.scan import Scan, scan
 from manycc.inputs.shelf import Shelves
@@ -377,6 +377,14 @@ class FileView:
         if known is not None and known.target == target:
             return LINK, known
         return LINK, Input(LINK, folder.prefix + name, target=target)
+
+    def sweep(self) -> None:
+        """Let go of results that nobody can reach any more."""
+        for entry in self._files.values():
+            entry.dependents = still_valid(entry.dependents)
+        for folder in self._folders.values():
+            for answer in folder.answers.values():
+                answer.dependents = still_valid(answer.dependents)
 
     # -- the database
 

@@ -160,12 +160,22 @@ class Resolver:
         self._places: tuple[DirView, ...] = ()
         self._base = Derived()
         self._lookups: dict[str, Lookup] = {}
+        self._own_lookups: dict[tuple[DirView, str], Lookup] = {}
         self._nodes: dict[FileEntry, dict[DirView, Node]] = {}
 
     def retired(self, item: Input) -> None:
         """A file's content is no more."""
         if isinstance(item, FileEntry):
             self._nodes.pop(item, None)
+
+    def drop(self) -> None:
+        """Nobody will ask any more: see ``FileView.sweep``."""
+        self._base.valid = False
+        for found in (*self._lookups.values(), *self._own_lookups.values()):
+            found.valid = False
+        for homes in self._nodes.values():
+            for node in homes.values():
+                node.valid = False
 
     # -- look-ups
 
@@ -181,13 +191,12 @@ class Resolver:
 
     def _lookup_from(self, home: DirView, name: str) -> Lookup:
         """The candidate for a name in one folder."""
-        path = home.prefix + name
-        found = self._lookups.get(path)
+        found = self._own_lookups.get((home, name))
         if found is None:
-            found = self._lookups[path] = Lookup(path)
+            found = self._own_lookups[home, name] = Lookup(name)
         if not found.valid:
             self._settle()
-            self._look_up(found, (home, name))
+            self._look_up(found, home)
         return found
 
     def _settle(self) -> None:
@@ -210,16 +219,16 @@ class Resolver:
         self.items = tuple(trail.items)
         base.valid = True
 
-    def _look_up(self, lookup: Lookup, at: tuple[DirView, str] | None) -> None:
-        """Work a look-up out; ``at``: the folder and name to look at, if it is just one place."""
+    def _look_up(self, lookup: Lookup, home: DirView | None) -> None:
+        """Work a look-up out; ``home``: the one folder to look in, if not all."""
         name = lookup.name
         trail = Trail(lookup)
         hits: dict[Node, None] = {}
         lookup.pch = ""
         self._base.dependents.append(lookup)
         if "\0" not in name and len(name) < MAX_PATH:
-            if at is not None:
-                self._candidate(*at, trail, hits, lookup)
+            if home is not None:
+                self._candidate(home, name, trail, hits, lookup)
             elif name.startswith("/"):
                 self._candidate(self.view.folder("/"), name, trail, hits, lookup)
             else:

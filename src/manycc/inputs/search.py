@@ -55,12 +55,15 @@ class Search:
         self._leaves = [resolver.absolute(name) for name in command.reads]
         self._leaves += extra
         self._source = resolver.absolute(command.source)
+        if any("__has_" in text for text in command.defines):
+            raise NotDistributable(Reason.INPUTS_UNKNOWN, "a macro of the command line asks which files exist")
         self._asked_at = 0  # wall clock, ns, when -M was started
         self._fresh: Opened | None = None
 
     async def closure(self) -> Closure:
         """All that the job may read. Raises OSError if the view has to be refreshed, NotDistributable."""
-        self.complete = True
+        # What an assembler includes can be put together by its own macros: its errors are not taken as final.
+        self.complete = not self._command.language.startswith("assembler")
         self.how = "scan"
         self._asked_at = 0
         closure = self._start()
@@ -128,8 +131,6 @@ class Search:
         resolver = self.resolver
         index = self._index
         view = resolver.view
-        if any("__has_include" in text for text in self._command.defines):
-            raise NotDistributable(Reason.INPUTS_UNKNOWN, "a macro of the command line uses __has_include")
         while True:
             understood = True
             size = len(closure.nodes)

@@ -229,3 +229,17 @@ def test_file_being_written_while_it_is_read(tmp_path: object, monkeypatch: pyte
     with open(entry.path, "rb") as file:
         assert file.read() == b"int new0;\n"
     assert entry.size == 10
+
+
+def test_many_working_folders_do_not_pile_up(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("manycc.inputs.collect._MAX_RESOLVERS", 4)
+    client = Client(tree)
+    argv = ("gcc", f"-I{tree.path('2')}", "-c", tree.path("a.c"))
+    manifests = [client.collect(*argv, cwd=tree.folder(f"sub{number}")) for number in range(12)]
+    answer = client.view.ask(client.view.folder(tree.path("2")), "x.h")
+    assert len(answer.dependents) <= 4
+    assert all(client.check(manifest) for manifest in manifests)
+    tree.write("2/x.h", '#include "../1/y.h"\n')
+    assert not any(client.check(manifest) for manifest in manifests)
+    for number in range(12):
+        assert "1/y.h" in client.names(client.collect(*argv, cwd=tree.folder(f"sub{number}")))

@@ -236,9 +236,13 @@ CASES = {
         },
         ["gcc", "-c", "a.s"],
         {"b.inc", "c.bin"},
+        complete=False,
     ),
     "assembler with preprocessor": Case(
-        {"a.S": '#include "x.h"\n.incbin "c.bin"\n', "x.h": "", "c.bin": b"\0"}, ["gcc", "-c", "a.S"], {"x.h", "c.bin"}
+        {"a.S": '#include "x.h"\n.incbin "c.bin"\n', "x.h": "", "c.bin": b"\0"},
+        ["gcc", "-c", "a.S"],
+        {"x.h", "c.bin"},
+        complete=False,
     ),
     "preprocessed": Case(
         {
@@ -355,6 +359,7 @@ def test_crossed_folders_must_exist(tmp_path: object) -> None:
         ({"a.c": "#define S(x) #x\n#define HAS(x) __has_include(x)\n#if HAS(S(x))\n#endif\n"}, C,
          Reason.INPUTS_UNKNOWN),
         ({"a.c": "#include MACRO\n"}, ["gcc", "-DMACRO=__FILE__", "-c", "a.c"], Reason.INPUTS_UNKNOWN),
+        ({"a.c": "#if HAS(<x.h>)\n#endif\n"}, ["gcc", "-DHAS(x)=__has_include(x)", "-c", "a.c"], Reason.INPUTS_UNKNOWN),
         ({"a.c": '#include "/proc/version"\n'}, C, Reason.INPUTS_UNKNOWN),
     ],
 )  # fmt: skip
