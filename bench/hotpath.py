@@ -77,6 +77,8 @@ class Bench:
         taken = []
         for name in names:
             target = os.devnull if output == "-E" else name + ".o"
+            if output != "-E" and os.path.exists(os.path.join(self.folder, target)):
+                os.unlink(os.path.join(self.folder, target))  # as after a clean
             before = children_cpu()
             subprocess.run(
                 [*prefix, *options, output, name, "-o", target], cwd=self.folder, env=self.cluster.env, check=True

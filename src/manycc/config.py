@@ -158,7 +158,7 @@ SETTINGS: Final = (
             "an agent without work ends itself after this time", 1, 31_536_000),
     Setting("connect_timeout_s", "MANYCC_CONNECT_TIMEOUT", lambda: 3.0, float, "seconds, 0.05 to 600",
             "how long a host may take to answer before it counts as down", 0.05, 600),
-    Setting("job_timeout_s", "MANYCC_JOB_TIMEOUT", lambda: 600.0, float, "seconds, 1 to 86400",
+    Setting("job_timeout_s", "MANYCC_JOB_TIMEOUT", lambda: 1800.0, float, "seconds, 1 to 86400",
             "how long a host may be silent about a job before it is done elsewhere", 1, 86400),
     Setting("record_log_bytes", "MANYCC_RECORD_LOG_BYTES", lambda: 16 * MEBIBYTE, int,
             "bytes, a whole number from 65536 to 1099511627776",

@@ -753,6 +753,19 @@ def test_links_that_do_not_lead_to_the_driver(client: NativeClient, gcc: Toolcha
         assert client.prove(gcc, links=links)
 
 
+def test_a_driver_behind_a_folder_that_is_a_link(
+    client: NativeClient, work: str, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.symlink("/usr/bin", tmp_path / "bin")
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:/usr/bin:/bin")
+    linked = toolchain_of("gcc")
+    assert linked.driver == f"{tmp_path}/bin/gcc"
+    spec = compile_of(b"int x;\n", work, "-g")
+    answer = client.run(linked, spec)
+    assert answer.exit_code == 0, answer
+    assert answer.outputs[f"{work}/a.o"] == locally(spec, "a.o")
+
+
 def test_a_driver_in_a_place_that_others_may_write_to(client: NativeClient, gcc: Toolchain, tmp_path: Any) -> None:
     ran = tmp_path / "ran"
     fake = tmp_path / "gcc"
@@ -1002,8 +1015,16 @@ def test_a_daemon(tmp_path: Any) -> None:
         assert again.returncode == 1 and "in use" in again.stderr
     finally:
         os.kill(pid, signal.SIGTERM)
-    wait_for(lambda: not pid_file.exists() or not pid_file.read_text())
+    wait_for(lambda: not content_of(pid_file))
     wait_for(lambda: not command_of(pid))
+
+
+def content_of(path: Any) -> str:
+    """A file's text, empty if it is gone."""
+    try:
+        return str(path.read_text())
+    except FileNotFoundError:
+        return ""
 
 
 def free_port() -> int:

@@ -11,6 +11,7 @@ import pytest
 from native_client import NativeClient, NodeProcess, Spec, include_folders, includes_of, toolchain_of
 
 from manycc.job import Toolchain
+from manycc.toolchain.locale import locale_paths
 
 pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="needs gcc")
 
@@ -116,6 +117,20 @@ def test_files_of_the_machine_are_not_given_away(client: NativeClient, gcc: Tool
     with open("/etc/passwd", encoding="utf-8") as file:
         first = file.readline().strip()
     assert first not in answer.sentence
+
+
+def test_messages_in_the_language_of_the_agent_only(client: NativeClient, gcc: Toolchain, work: str) -> None:
+    spec = plain("int f(void) { return y; }\n", work)
+    spec.env = {"LC_ALL": "C.UTF-8"}
+    own = locale_paths(spec.env)
+    assert client.run(gcc, spec).refused is bool(own)
+    spec.inputs = [*spec.inputs, *own]
+    answer = client.run(gcc, spec)
+    assert answer.exit_code == 1 and b"error" in answer.stderr
+    spec.files["/usr/lib/locale/xx_YY/LC_CTYPE"] = b""
+    assert client.run(gcc, spec).refused
+    spec.env = {"CPATH": "/etc"}
+    assert client.run(gcc, spec).refused
 
 
 @pytest.mark.parametrize("target", ["/etc/passwd", "../../../../../../../../../../../../etc/passwd"])

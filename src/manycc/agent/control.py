@@ -81,6 +81,7 @@ class Control:
                         "busy": host.busy,
                         "done": host.done,
                         "why": backend.why,
+                        "toolchains": [{"label": label, "refused": said} for label, said in backend.verdicts()],
                     }
                 else:
                     entry["busy"] += host.busy

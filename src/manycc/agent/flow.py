@@ -35,6 +35,10 @@ _ELSEWHERE: Final = frozenset(
 """Faults of one host: another may do the job. Any other fault ends in a local compile."""
 
 
+_MISSING: Final = (b"No such file or directory", b"file not found", b"can't open")
+"""What compilers and assemblers say of a file that is not there: is it really not, here?"""
+
+
 class Caller(Protocol):
     """The launcher's connection, as the flow sees it."""
 
@@ -108,9 +112,9 @@ class JobRunner:
             caller.answer(LOCAL)
             await caller.wait_closed()
         finally:
-            self._local.release()
             record["phases"]["local"] = time.monotonic() - begun
             self._record(request, caller, reason, detail, record, started)
+            self._local.release()
 
     async def _remote(
         self, request: Request, caller: Caller, since: int, record: dict[str, Any]
@@ -184,7 +188,7 @@ class JobRunner:
         record["node"] = {"cpu": outcome.cpu_s, "rss": outcome.peak_rss, **outcome.phases}
         record["exit"] = outcome.exit_code
         if outcome.exit_code != 0 and (
-            not prepared.manifest.inputs.complete or b"No such file or directory" in outcome.stderr
+            not prepared.manifest.inputs.complete or any(words in outcome.stderr for words in _MISSING)
         ):
             raise BackendError(Reason.REMOTE_ERROR, f"exit code {outcome.exit_code}")
         try:

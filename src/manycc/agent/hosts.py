@@ -9,6 +9,8 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import time
+from typing import Final
 
 from manycc import __version__
 from manycc.backends.node import NodeBackend
@@ -22,6 +24,8 @@ from manycc.schedule.pool import Pool
 from manycc.wire import native
 from manycc.wire.launcher import Request
 
+UNUSED_S: Final = 300.0
+
 log = logging.getLogger(__name__)
 
 
@@ -33,6 +37,7 @@ class Hosts:
         self._local = local
         self._backends: dict[tuple[str, int, int | None], NodeBackend] = {}
         self._pools: dict[str, Pool] = {}
+        self._used: dict[str, float] = {}
         self._broken: dict[str, str] = {}
         self._greeting = {
             "version": native.VERSION,
@@ -53,6 +58,7 @@ class Hosts:
         """The pool of a host list. Raises NotDistributable(NO_HOSTS) for an empty or broken one."""
         pool = self._pools.get(text)
         if pool is not None:
+            self._used[text] = time.monotonic()
             return pool
         if text not in self._broken:
             try:
@@ -62,6 +68,7 @@ class Hosts:
                 self._broken[text] = str(error)
             else:
                 if specs:
+                    self._used[text] = time.monotonic()
                     self._pools[text] = self._make_pool(specs)
                     return self._pools[text]
                 self._broken[text] = ""
@@ -83,13 +90,33 @@ class Hosts:
         backend = self._backends.get(key)
         if backend is None:
             backend = self._backends[key] = NodeBackend(
-                spec.name, spec.address, spec.port, spec.slots, self._greeting, self._config.connect_timeout_s
+                spec.name,
+                spec.address,
+                spec.port,
+                spec.slots,
+                self._greeting,
+                self._config.connect_timeout_s,
+                self._config.job_timeout_s,
             )
         return backend
 
     def all(self) -> list[Pool]:
         """Every pool there is."""
         return list(self._pools.values())
+
+    async def retire_unused(self) -> None:
+        """Let go of host lists that nobody has named for a while (each run of an embedded node makes one)."""
+        now = time.monotonic()
+        for text, pool in list(self._pools.items()):
+            if now - self._used[text] > UNUSED_S and not pool.waiting and not any(host.busy for host in pool.hosts):
+                self._local.on_free.remove(pool.wake)
+                pool.close()
+                del self._pools[text], self._used[text]
+        needed = {id(host.backend) for pool in self._pools.values() for host in pool.hosts}
+        for key, backend in list(self._backends.items()):
+            if id(backend) not in needed:
+                del self._backends[key]
+                await backend.close()
 
     async def close(self) -> None:
         """Close every connection."""

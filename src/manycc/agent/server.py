@@ -279,6 +279,7 @@ async def _housekeeping(agent: Agent) -> None:
             waited = 0.0
             agent.view.flush()
             agent.collector.flush()
+            await agent.hosts.retire_unused()
             if not agent.connections and time.monotonic() - agent.last_activity > idle:
                 log.info("idle for %d s", idle)
                 agent.stopping.set()

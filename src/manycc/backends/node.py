@@ -31,6 +31,7 @@ class NodeBackend:
         slots: int | None,
         greeting: dict[str, Any],
         connect_timeout_s: float,
+        job_timeout_s: float = 1800.0,
     ) -> None:
         self.name = name
         self._address = address
@@ -38,6 +39,7 @@ class NodeBackend:
         self._slots = slots
         self._greeting = greeting
         self._connect_timeout_s = connect_timeout_s
+        self._job_timeout_s = job_timeout_s
         self._state = State.IDLE
         self._why = ""
         self._callbacks: list[Callable[[], None]] = []
@@ -51,6 +53,7 @@ class NodeBackend:
         self._peaks: dict[str, int] = {}
         # Toolchains on this connection: number by (fingerprint, driver), verdict by number.
         self._toolchains: dict[tuple[str, str], int] = {}
+        self._labels: dict[int, str] = {}
         self._verdicts: dict[int, str] = {}
         self._proving: dict[int, asyncio.Future[str]] = {}
         self.release = ""
@@ -77,6 +80,12 @@ class NodeBackend:
     def refusal(self, toolchain: Toolchain) -> str:
         number = self._toolchains.get((toolchain.fingerprint, toolchain.driver), 0)
         return self._verdicts.get(number, "")
+
+    def verdicts(self) -> list[tuple[str, str]]:
+        """What it has said about toolchains: (label, the refusal's sentence or "")."""
+        return [
+            (self._labels[number], sentence) for number, sentence in self._verdicts.items() if number in self._labels
+        ]
 
     def proven(self, toolchain: Toolchain) -> bool:
         """Whether the node has said that it serves this toolchain."""
@@ -143,6 +152,7 @@ class NodeBackend:
         if connection is not None:
             connection.abort(why)
         self._toolchains.clear()
+        self._labels.clear()
         self._verdicts.clear()
         self._pushed = {}
         for waiting in self._proving.values():
@@ -193,6 +203,7 @@ class NodeBackend:
         if number is None:
             number = len(self._toolchains) + 1
             self._toolchains[key] = number
+            self._labels[number] = f"{toolchain.label} ({toolchain.driver})"
             self._proving[number] = asyncio.get_running_loop().create_future()
             connection.send(
                 [
@@ -228,7 +239,10 @@ class NodeBackend:
         toolchain = self._toolchains[(job.toolchain.fingerprint, job.toolchain.driver)]
         number, pending = connection.start(job, toolchain, self._peaks.get(job.source, 0))
         try:
-            message = await pending.future
+            async with asyncio.timeout(self._job_timeout_s):
+                message = await pending.future
+        except TimeoutError:
+            raise BackendError(Reason.NODE_TIMEOUT, f"no answer for {self._job_timeout_s:.0f} s") from None
         finally:
             connection.finish(number)
         if message[0] == native.REFUSED:

@@ -12,13 +12,13 @@ _DEFAULT_PATH = "/bin:/usr/bin"
 
 
 def find_launcher(env: Mapping[str, str] | None = None) -> str:
-    """The launcher's absolute path: beside this program, beside its Python, or in PATH.
+    """The launcher's absolute path: beside this program, in PATH, or beside this program's Python.
 
     Raises ManyccError if there is none. It must be a program, not a script of the same name.
     """
     env = os.environ if env is None else env
-    beside = [os.path.dirname(os.path.abspath(sys.argv[0])), os.path.dirname(sys.executable)]
-    for folder in [*beside, *_folders(env)]:
+    beside = os.path.dirname(os.path.abspath(sys.argv[0]))
+    for folder in [beside, *_folders(env), os.path.dirname(sys.executable)]:
         path = os.path.join(folder, "manycc")
         if is_program(path):
             return os.path.abspath(path)

@@ -6,6 +6,7 @@ error that is told; 130 after Ctrl-C.
 
 from __future__ import annotations
 
+import os
 import sys
 
 from manycc import __version__
@@ -72,6 +73,9 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run_verb(verb: str, rest: list[str]) -> int:
+    if sys.getfilesystemencoding() != "utf-8":
+        # Agent, node and launcher agree on UTF-8 names, whatever the caller's locale says.
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", "-m", "manycc.cli", verb, *rest])
     from manycc.cli import output
     from manycc.errors import ConfigError, ManyccError
 

@@ -77,7 +77,8 @@ def _build(settings: Config, command: list[str], hosts: str, jobs: int | None, p
     parallel = fill_in(command, env, jobs or _slots(settings, hosts))
     env |= parallel.env
 
-    watch = _Watch(settings, run_id, progress and usable(2, env.get("TERM", "")))
+    names = frozenset(spec.name for spec in config.parse_hosts(hosts))
+    watch = _Watch(settings, run_id, names, progress and usable(2, env.get("TERM", "")))
     started = time.monotonic()
     try:
         code = child.run(program, parallel.argv, env, watch.tick)
@@ -114,9 +115,10 @@ def _slots(settings: Config, hosts: str) -> int:
 class _Watch:
     """Follows a run: its records, the agent's state, the line at the bottom of the terminal."""
 
-    def __init__(self, settings: Config, run_id: str, progress: bool) -> None:
+    def __init__(self, settings: Config, run_id: str, hosts: frozenset[str], progress: bool) -> None:
         self._settings = settings
         self._run_id = run_id
+        self._hosts = hosts
         self._stats = Stats()
         self._tail = Tail(settings.records_path)
         self._line = BottomLine(2) if progress else None
@@ -125,9 +127,14 @@ class _Watch:
     def tick(self) -> None:
         """Take in what is new, and show it."""
         self._poll()
-        if self._line is not None:
-            elapsed = time.monotonic() - self._started
-            self._line.show(progress_line(self._stats, self._status(), elapsed, self._line.columns()))
+        if self._line is None:
+            return
+        status = self._status()
+        if status is not None:  # the agent may know hosts of other builds too
+            hosts = [host for host in status.get("hosts") or [] if isinstance(host, dict)]
+            status["hosts"] = [host for host in hosts if host.get("name") in self._hosts]
+        elapsed = time.monotonic() - self._started
+        self._line.show(progress_line(self._stats, status, elapsed, self._line.columns()))
 
     def settle(self) -> Stats:
         """The sums once the last jobs are recorded: a compiler's end reaches the agent a little later than make."""

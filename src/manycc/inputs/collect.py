@@ -81,19 +81,18 @@ class Collector:
         try:
             resolver, watched = await self._resolver(command, toolchain, cwd, env)
             search = Search(resolver, self._index, self._opened, command, toolchain, cwd, env, extra)
-            doubted = False
             for _ in range(_ATTEMPTS):
                 try:
                     closure = await search.closure()
                 except OSError:  # a file is no longer what its folder's listing said
                     self._view.doubt(self._view.now())
                     continue
-                except NotDistributable:
-                    if doubted:
+                except NotDistributable as error:
+                    # It was judged by what was known before the job was asked for. For a new source, no
+                    # more than the folders that lead to it is behind the times.
+                    is_new = error.reason is Reason.SOURCE_UNREADABLE and search.recheck_source(since)
+                    if not is_new and not self._view.doubt(since):
                         raise
-                    # That was judged by what was known before the job was asked for.
-                    doubted = True
-                    self._view.doubt(since)
                     continue
                 manifest = _manifest(closure, search, watched)
                 if unchanged(self._view, manifest, max(since, search.since)) and search.is_settled(manifest):

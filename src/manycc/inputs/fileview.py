@@ -18,7 +18,7 @@ import os
 import stat
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import msgpack
@@ -308,15 +308,25 @@ class FileView:
             folder.signature = None
             self.look(folder, time.monotonic_ns())
 
-    def doubt(self, since: int) -> None:
-        """Something did not fit: check all that was last checked before ``since``."""
+    def recheck(self, folders: Iterable[DirView], since: int) -> bool:
+        """Check those folders that were last checked before ``since``. True if an answer has changed."""
         now = time.monotonic_ns()
-        for folder in list(self._folders.values()):
+        changed = False
+        for folder in folders:
             if folder.seen < since:
+                version = folder.version
                 self.look(folder, now)
+                changed = changed or folder.version != version
+        return changed
+
+    def doubt(self, since: int) -> bool:
+        """Check all that was last checked before ``since``. True if an answer or a content has changed."""
+        changed = self.recheck(list(self._folders.values()), since)
+        now = time.monotonic_ns()
         for entry in list(self._files.values()):
-            if entry.seen < since:
-                self.refresh(entry, now)
+            if entry.seen < since and not self.refresh(entry, now):
+                changed = True
+        return changed
 
     def look(self, folder: DirView, now: int) -> None:
         """List a folder, or ask again for the few names that were asked for.

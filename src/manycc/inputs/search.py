@@ -89,6 +89,16 @@ class Search:
         self._fresh = Opened(names, _state(closure))
         return self._judged(closure)
 
+    def recheck_source(self, since: int) -> bool:
+        """Check the folders on the way to the source again; whether it is there after all."""
+        resolver = self.resolver
+        try:
+            lookup = resolver.lookup(self._source)
+            resolver.view.recheck((*lookup.folders, *resolver.folders), since)
+            return bool(resolver.lookup(self._source).hits)
+        except OSError:
+            return False
+
     def is_settled(self, manifest: Manifest) -> bool:
         """Whether the compiler, if it was asked, saw the very inputs of the manifest; if so, they are kept."""
         if not self._asked_at or self._fresh is None:

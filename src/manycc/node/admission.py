@@ -24,8 +24,9 @@ from manycc.wire import native
 
 ENVIRONMENT: Final = frozenset(
     ("LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "LC_MESSAGES", "LC_COLLATE", "LC_NUMERIC", "LC_TIME", "LOCPATH", "PWD",
-     "CPATH", "C_INCLUDE_PATH", "CPLUS_INCLUDE_PATH", "OBJC_INCLUDE_PATH", "SOURCE_DATE_EPOCH", "GCC_COLORS", "COLUMNS",
-     "TERM", "GCC_URLS", "TERM_URLS", "GCC_EXTRA_DIAGNOSTIC_OUTPUT", "NO_COLOR", "FORCE_COLOR", "CLICOLOR_FORCE")
+     "CPATH", "C_INCLUDE_PATH", "CPLUS_INCLUDE_PATH", "OBJC_INCLUDE_PATH", "OBJCPLUS_INCLUDE_PATH",
+     "SOURCE_DATE_EPOCH", "GCC_COLORS", "COLUMNS", "TERM", "GCC_URLS", "TERM_URLS", "GCC_EXTRA_DIAGNOSTIC_OUTPUT",
+     "NO_COLOR", "FORCE_COLOR", "CLICOLOR_FORCE")
 )  # fmt: skip
 """The variables a job may set: those that change what a compiler writes, none that change what it runs."""
 

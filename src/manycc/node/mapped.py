@@ -35,6 +35,8 @@ from manycc.node.staging import Root
 from manycc.node.tree import Tree, refused
 from manycc.node.verdict import judge
 from manycc.store.store import Store
+from manycc.toolchain.locale import locale_paths
+from manycc.toolchain.paths import walk
 from manycc.wire import native
 
 LANGUAGES: Final = frozenset(("c", "c++"))
@@ -48,6 +50,8 @@ _REFUSED: Final = re.compile(
     r"|-no-canonical-prefixes|-isysroot|--sysroot|-imulti|-f(?:no-)?working-directory|-g(?!0)"
 )
 """What puts paths or the whole command into an object, or changes how the system's folders are found."""
+_PATH_VARIABLES: Final = ("CPATH", "LOCPATH")
+_LOCALES: Final = "/usr/lib/locale/"
 _PLAIN: Final = re.compile(r"[\w/.,+@-]+")
 _TEMPORARY: Final = "/.tmp"
 
@@ -55,15 +59,17 @@ _TEMPORARY: Final = "/.tmp"
 class MappedRunner:
     """Satisfies ``runner.Runner``, for gcc and for jobs that this leaves as they are."""
 
-    def __init__(self, options: NodeOptions, store: Store, sandbox: Sandbox) -> None:
+    def __init__(self, options: NodeOptions, store: Store, sandbox: Sandbox, digest_of: Callable[[str], bytes]) -> None:
         self._options = options
         self._store = store
         self._sandbox = sandbox
+        self._digest_of = digest_of
         self._processes = ProcessLimit(options)
 
     async def run(self, plan: Plan, keep: Keep) -> Ran:
         began = time.monotonic()
         _check(plan)
+        self._check_language(plan)
         root = Root(self._store)
         produced: list[Produced] = []
         try:
@@ -85,6 +91,14 @@ class MappedRunner:
 
     def close(self) -> None:
         pass
+
+    def _check_language(self, plan: Plan) -> None:
+        """Refuse a job whose messages would be in another language or character set here."""
+        own = {walk(path)[0] for path in locale_paths(plan.env)}
+        sent = plan.tree.leaves
+        same = all(path in sent and sent[path].digest == self._digest_of(path) for path in own)
+        if not same or any(path.startswith(_LOCALES) and path not in own for path in sent):
+            raise refused("there is no sandbox here, and the files of its language are others")
 
     async def _check_reads(self, plan: Plan, place: _Place, arguments: list[str]) -> None:
         """Refuse a job whose preprocessor would leave the folder. Whatever -M says stays here."""
@@ -192,6 +206,8 @@ def _check(plan: Plan) -> None:
         raise refused(f"there is no sandbox here, and {command.language} is not served without one")
     if command.debug or command.stems or command.reads or plan.cwd == "/":
         raise refused("there is no sandbox here, and paths would show in what it writes")
+    if any(name in _PATH_VARIABLES or name.endswith("_INCLUDE_PATH") for name in plan.env):
+        raise refused("there is no sandbox here, and its environment holds paths")
 
 
 def _mapped(plan: Plan, root: str) -> list[str]:

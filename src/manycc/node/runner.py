@@ -53,9 +53,10 @@ class ProcessLimit:
     def now(self) -> int:
         """Those that are there, and those that jobs may add."""
         now = time.monotonic()
-        if now - self._counted > COUNT_LASTS_S:
+        user = os.geteuid()
+        if user and now - self._counted > COUNT_LASTS_S:  # root's processes are not bounded by the kernel
             self._counted = now
-            self._present = machine.processes_of_user(os.geteuid())
+            self._present = machine.processes_of_user(user)
         return self._present + self._room
 
 

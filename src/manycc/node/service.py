@@ -38,6 +38,7 @@ class Node:
     def __init__(self, options: NodeOptions, digest_of: Callable[[str], bytes]) -> None:
         self.options = options
         self.name = options.name
+        self._digest_of = digest_of
         self.store = Store(options.store, options.store_size)
         self.slots = Slots(options.slots, machine.memory_available, self._changed)
         self.toolchains = ToolchainService(self.store, digest_of, os.environ.get("PATH", os.defpath))
@@ -60,7 +61,7 @@ class Node:
         runner: Runner = (
             SealedRunner(options, self.store, self.sandbox)
             if self.sandbox.kind == "bubblewrap"
-            else MappedRunner(options, self.store, self.sandbox)
+            else MappedRunner(options, self.store, self.sandbox, self._digest_of)
         )
         self.executor = Executor(self.store, self.toolchains, runner, self.slots)
         loop = asyncio.get_running_loop()

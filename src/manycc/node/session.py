@@ -251,8 +251,7 @@ class Session(asyncio.Protocol):
         if self._host.closing:
             self._refuse(message.id, Reason.NODE_BUSY, "the node is closing")
             return
-        # Waiting for inputs is not yet waiting for a slot; both together are bounded here.
-        if len(self._jobs) >= 5 * self._host.slots.count + 16:
+        if self._too_many_jobs():
             self._refuse(message.id, Reason.NODE_BUSY, "too many of your jobs wait already")
             return
         try:
@@ -262,6 +261,15 @@ class Session(asyncio.Protocol):
         task = self._loop.create_task(self._job(message, entries))
         self._jobs[message.id] = task
         task.add_done_callback(lambda _: self._job_over(message.id))
+
+    def _too_many_jobs(self) -> bool:
+        """Waiting for inputs is not yet waiting for a slot; both together are bounded here."""
+        bound = 5 * self._host.slots.count + 16
+        if len(self._jobs) < bound:
+            return False
+        # Those that were cancelled are on their way out; but they must not pile up either.
+        alive = sum(not task.cancelling() for task in self._jobs.values())
+        return alive >= bound or len(self._jobs) >= 4 * bound
 
     def _job_over(self, number: int) -> None:
         del self._jobs[number]

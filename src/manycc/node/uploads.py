@@ -14,7 +14,8 @@ from typing import Final
 from manycc.errors import BackendRefused, DigestMismatch, StoreError, StoreFull, WireError
 from manycc.node.messages import Blob
 from manycc.reasons import Reason
-from manycc.store.store import BlobWriter, Store
+from manycc.store.store import Store
+from manycc.store.writer import BlobWriter
 
 MAX_OPEN: Final = 256
 

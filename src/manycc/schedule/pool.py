@@ -28,6 +28,9 @@ class PoolBackend(Backend, Protocol):
     def proven(self, toolchain: Toolchain) -> bool:
         """Whether the host has said that it serves this toolchain."""
 
+    def verdicts(self) -> list[tuple[str, str]]:
+        """What the host has said about toolchains: (label, the refusal's sentence or "")."""
+
     def distrust(self, why: str) -> None:
         """It returned what a sound host does not: leave it alone for a while."""
 
@@ -65,8 +68,12 @@ class Pool:
         self._local_compile = local_compile
         self._queue: deque[_Waiter] = deque()
         self._proving: dict[tuple[str, str, str], asyncio.Task[None]] = {}
-        for host in self.hosts:
-            host.backend.on_change(self._hosts_changed)
+        self._unsubscribe = [host.backend.on_change(self._hosts_changed) for host in self.hosts]
+
+    def close(self) -> None:
+        """Take no more notice of the backends. Nobody may hold or await a slot."""
+        for end in self._unsubscribe:
+            end()
 
     @property
     def waiting(self) -> int:

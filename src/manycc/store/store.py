@@ -23,7 +23,9 @@ from typing import BinaryIO, Final, NamedTuple
 
 from manycc.errors import DigestMismatch, StoreError, StoreFull
 from manycc.store import layout
+from manycc.store.files import copy_content, translated
 from manycc.store.layout import Scratch, blob_key, record_key, relative_path, unlink
+from manycc.store.writer import BlobWriter
 
 DEFAULT_LIMIT: Final = 5 * 1024**3
 TOUCH_INTERVAL_S: Final = 3600.0
@@ -169,7 +171,7 @@ class Store:
                 self._discard(key)
                 raise BlobMissing(digest) from None
             else:
-                raise _translated(error) from error
+                raise translated(error) from error
         self._note_use(key)
 
     def copy_into(self, digest: bytes, path: str, mode: int = 0o444) -> os.stat_result:
@@ -180,10 +182,10 @@ class Store:
         with self.open(digest) as source:
             target = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
             try:
-                _copy(source.fileno(), target)
+                copy_content(source.fileno(), target)
                 return os.fstat(target)
             except OSError as error:
-                raise _translated(error) from error
+                raise translated(error) from error
             finally:
                 os.close(target)
 
@@ -222,7 +224,7 @@ class Store:
                 raise DigestMismatch("a file changed while it was read", path)
             self.enter(blob_key(digest, executable), temporary)
         except OSError as error:
-            raise _translated(error) from error
+            raise translated(error) from error
         finally:
             unlink(temporary)
 
@@ -354,7 +356,7 @@ class Store:
                 file.write(data)
             self.enter(key, temporary)
         except OSError as error:
-            raise _translated(error) from error
+            raise translated(error) from error
         finally:
             unlink(temporary)
 
@@ -405,71 +407,3 @@ class Store:
             self._total = sum(sizes.values())
             self._added_since_count = 0
             self._counted = True
-
-
-class BlobWriter:
-    """A blob that arrives in pieces. ``offset`` is how many bytes have come, ``size`` how many will."""
-
-    def __init__(self, store: Store, digest: bytes, size: int) -> None:
-        self.offset = 0
-        self.size = size
-        self._store = store
-        self._digest = digest
-        self._running = hashlib.sha256()
-        self._path = store.scratch.file()
-        try:
-            self._file = open(self._path, "xb")  # noqa: SIM115 - closed by commit or abort
-        except OSError as error:
-            raise _translated(error) from error
-
-    def write(self, data: bytes) -> None:
-        """Append. Raises StoreError beyond the promised size, StoreFull; the writer is then over."""
-        if self.offset + len(data) > self.size:
-            self.abort()
-            raise StoreError("a blob is longer than was said")
-        try:
-            self._file.write(data)
-        except OSError as error:
-            self.abort()
-            raise _translated(error) from error
-        self._running.update(data)
-        self.offset += len(data)
-
-    def commit(self) -> None:
-        """Enter the blob. Raises DigestMismatch, StoreFull; nothing is left behind then."""
-        try:
-            self._file.close()
-            if self.offset != self.size or self._running.digest() != self._digest:
-                raise DigestMismatch("content is not what its digest says", self._digest.hex())
-            self._store.enter(self._digest, self._path)
-        except OSError as error:
-            raise _translated(error) from error
-        finally:
-            unlink(self._path)
-
-    def abort(self) -> None:
-        """Forget it."""
-        with contextlib.suppress(OSError):
-            self._file.close()
-        unlink(self._path)
-
-
-def _copy(source: int, target: int) -> None:
-    try:
-        while os.copy_file_range(source, target, 1 << 30):
-            pass
-        return
-    except OSError as error:
-        if error.errno not in (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
-            raise
-    while chunk := os.read(source, _CHUNK):
-        view = memoryview(chunk)
-        while view:
-            view = view[os.write(target, view) :]
-
-
-def _translated(error: OSError) -> Exception:
-    """StoreFull where the disk or a quota is full, else the error as it is."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return StoreFull("the store's disk is full", error.strerror or "")
-    return error

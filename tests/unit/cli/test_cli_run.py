@@ -150,9 +150,10 @@ def test_progress_is_shown_on_a_terminal_and_taken_away(home: Path, tools: Path,
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     text = b""
-    with ControlAgent(str(home), lambda _: as_json(READY)), subprocess.Popen(
+    others = READY | {"hosts": [*READY["hosts"], STATUS["hosts"][1] | {"name": "another"}]}
+    with ControlAgent(str(home), lambda _: as_json(others)), subprocess.Popen(
         [sys.executable, "-m", "manycc.cli", "run", "--", "sh", "-c", f"read x < {fifo}"],
-        env=os.environ | {"MANYCC_HOSTS": "pi", "TERM": "xterm"}, stdout=slave, stderr=slave,
+        env=os.environ | {"MANYCC_HOSTS": "pi:3636", "TERM": "xterm"}, stdout=slave, stderr=slave,
     ) as process:  # fmt: skip
         os.close(slave)
         while b"pi:3636 1/4" not in text:
@@ -163,4 +164,5 @@ def test_progress_is_shown_on_a_terminal_and_taken_away(home: Path, tools: Path,
     os.close(master)
     assert process.returncode == 0
     assert b"\x1b[1;23r" in text
+    assert b"another down" not in text
     assert text.rindex(b"\x1b[r") > text.rindex(b"pi:3636 1/4")

@@ -29,7 +29,7 @@ def write_user(tmp_path: Path, text: str) -> Path:
 
 def test_defaults(tmp_path: Path, system: Path) -> None:
     config = configured(tmp_path, system)
-    assert (config.hosts, config.idle_s, config.connect_timeout_s, config.job_timeout_s) == ("", 600.0, 3.0, 600.0)
+    assert (config.hosts, config.idle_s, config.connect_timeout_s, config.job_timeout_s) == ("", 600.0, 3.0, 1800.0)
     assert config.local_slots == cpu_count()
     assert {config.origin(setting.name) for setting in SETTINGS} == {"default"}
 

@@ -61,6 +61,9 @@ class FakeBackend:
     async def run(self, job: Job) -> Outcome:
         raise AssertionError("not asked for here")
 
+    def verdicts(self) -> list[tuple[str, str]]:
+        return []
+
     def distrust(self, why: str) -> None:
         self.state = State.DOWN
 
