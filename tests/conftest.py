@@ -19,17 +19,6 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
 
 
-def need(*tools: str) -> None:
-    """Skip, loudly, where a tool is absent; fail instead where CI promises it."""
-    import shutil
-
-    missing = [tool for tool in tools if shutil.which(tool) is None]
-    if missing and os.environ.get("CI"):
-        pytest.fail(f"CI must have {', '.join(missing)}")
-    if missing:
-        pytest.skip(f"NOT TESTED: {', '.join(missing)} not installed")
-
-
 @pytest.fixture(scope="session")
 def session_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A short folder for state (socket paths are short)."""

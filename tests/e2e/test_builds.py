@@ -12,8 +12,8 @@ import pytest
 import sources
 import trees
 
-from conftest import need
 from manycc.testing.cluster import Cluster
+from manycc.testing.requirements import need
 
 
 def test_many_more_jobs_than_slots(tmp_path: Path) -> None:
@@ -103,8 +103,8 @@ def test_cmake_and_meson(cluster: Cluster, tmp_path: Path) -> None:
         subprocess.run(configure, cwd=tmp_path, env={**env, **extra}, check=True, capture_output=True)
         before = len(cluster.records())
         subprocess.run(build, cwd=tmp_path, env={**env, **extra}, check=True, capture_output=True)
-        reasons = [record["reason"] for record in cluster.wait_records(before + 2)[before:]]
-        assert sorted(reasons) in (["not-compile", "remote"], ["cached", "not-compile"])
+        made = [record for record in cluster.wait_records(before + 1)[before:] if record.get("src")]
+        assert [record["reason"] for record in made] in (["remote"], ["cached"])
 
 
 def test_sixty_four_launchers_start_one_agent(tmp_path: Path, session_folder: str) -> None:
