@@ -18,6 +18,7 @@ import socket
 import struct
 import sys
 import time
+from collections.abc import Awaitable, Coroutine
 from typing import Any, Final
 
 from manycc import __version__
@@ -38,8 +39,11 @@ log = logging.getLogger(__name__)
 
 PING_S: Final = 3.0
 IDLE_CHECK_S: Final = 5.0
-REQUEST_S: Final = 10.0
 DRAIN_S: Final = 3600.0
+_PEER: Final = struct.Struct("3i")  # struct ucred: pid, uid, gid
+_READ: Final = 262_144
+_ACCEPT: Final = 100
+_ACCEPT_AGAIN_S: Final = 0.5
 
 
 class Agent:
@@ -76,48 +80,57 @@ class Agent:
             connection.ping()
 
 
-class LauncherConnection(asyncio.Protocol):
-    """One launcher: one request, one answer, and its end."""
+class LauncherConnection:
+    """One launcher: one request, one answer, and its end.
 
-    def __init__(self, agent: Agent) -> None:
+    On a plain socket, not an asyncio transport: at one request a connection, a transport's set-up and
+    the extra turns of the loop would be a third of the agent's work for a warm job.
+    """
+
+    def __init__(self, agent: Agent, sock: socket.socket) -> None:
         self._agent = agent
+        self._socket = sock
+        self._loop = asyncio.get_running_loop()
         self._buffer = b""
-        self._need = 0
-        self._transport: asyncio.Transport | None = None
+        self._need = 8
+        self._unsent = b""
         self._task: asyncio.Task[None] | None = None
         self._closed: asyncio.Future[None] | None = None
-        self._lost = False
+        self._open = True
         self._answered = False
-        self._arrived = 0
-        self.pid = 0
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101
-        self._transport = transport
-        peer = transport.get_extra_info("socket")
-        pid, uid, _ = struct.unpack("3i", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        self.pid, uid, _ = _PEER.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))
         if uid != os.getuid():
             log.warning("refused a connection of user %d", uid)
-            transport.abort()
+            self._open = False
+            sock.close()
             return
-        self.pid = pid
-        self._agent.connections.add(self)
-        self._agent.drained.clear()
+        agent.connections.add(self)
+        agent.drained.clear()
+        self._loop.add_reader(sock, self._readable)
+        self._readable()  # the request is mostly there already
 
-    def data_received(self, data: bytes) -> None:
-        if self._task is not None:
-            return
-        if self._buffer:
-            data = self._buffer + data
-        if len(data) < self._need or len(data) < 8:
-            self._buffer = data
+    def _readable(self) -> None:
+        if not self._open:
             return
         try:
-            self._parse(data)
-        except WireError as error:
-            log.warning("a launcher's request is damaged: %s", error)
-            if self._transport is not None:
-                self._transport.abort()
+            data = self._socket.recv(_READ)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._ended()
+        elif self._task is None:
+            if self._buffer:
+                data = self._buffer + data
+            if len(data) < self._need:
+                self._buffer = data
+                return
+            try:
+                self._parse(data)
+            except WireError as error:
+                log.warning("a launcher's request is damaged: %s", error)
+                self._close()
 
     def _parse(self, data: bytes) -> None:
         magic = data[:4]
@@ -134,79 +147,131 @@ class LauncherConnection(asyncio.Protocol):
             return
         agent = self._agent
         self._buffer = b""
-        loop = asyncio.get_running_loop()
         if control:
-            self._task = loop.create_task(self._answer_json(agent.control.answer(data[header : self._need])))
+            self._run(self._answer_json(agent.control.answer(data[header : self._need])))
+            return
+        _, _, umask, flags, columns, argc = wire.JOB_HEADER.unpack_from(data)
+        request = wire.parse_request((umask, flags, columns, argc), data[header : self._need])
+        if request.version != __version__:
+            log.info("a launcher of version %s arrived: making way", request.version)
+            agent.stopping.set()
+        if agent.stopping.is_set():
+            self.answer(wire.OTHER_VERSION)
+            self._close()
+            return
+        since = agent.view.now()
+        if magic == wire.EXPLAIN_MAGIC:
+            self._run(self._answer_json(agent.control.explain(request)))
         else:
-            _, _, umask, flags, columns, argc = wire.JOB_HEADER.unpack_from(data)
-            request = wire.parse_request((umask, flags, columns, argc), data[header : self._need])
-            if request.version != __version__:
-                self.answer(wire.OTHER_VERSION)
-                log.info("a launcher of version %s arrived: making way", request.version)
-                agent.stopping.set()
-                return
-            if agent.stopping.is_set():
-                self.answer(wire.OTHER_VERSION)
-                return
-            self._arrived = agent.view.now()
-            if magic == wire.EXPLAIN_MAGIC:
-                self._task = loop.create_task(self._answer_json(agent.control.explain(request)))
-            else:
-                self._task = loop.create_task(agent.runner.run(request, self, self._arrived))
+            self._run(agent.runner.run(request, self, since))
+
+    def _run(self, work: Coroutine[Any, Any, None]) -> None:
+        self._task = self._loop.create_task(work)
         self._task.add_done_callback(self._done)
 
-    async def _answer_json(self, answer: Any) -> None:
+    async def _answer_json(self, answer: Awaitable[dict[str, Any]]) -> None:
         reply = await answer
         self.answer(wire.build_json(json.dumps(reply).encode()))
 
     def _done(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and task.exception() is not None:
             log.error("a request failed inside the agent", exc_info=task.exception())
-        if self._transport is not None:
-            self._transport.close()
+        if not self._unsent:
+            self._close()
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._lost = True
+    def _ended(self) -> None:
+        """The launcher, or the compiler it became, has closed its end."""
         if self._closed is not None and not self._closed.done():
             self._closed.set_result(None)
         elif self._task is not None and not self._task.done():
             self._task.cancel()
-        self._agent.closed(self)
+        self._close()
+
+    def _close(self) -> None:
+        if self._open:
+            self._open = False
+            self._loop.remove_reader(self._socket)
+            if self._unsent:
+                self._loop.remove_writer(self._socket)
+            self._socket.close()
+            self._agent.closed(self)
+
+    def _writable(self) -> None:
+        data, self._unsent = self._unsent, b""
+        self._loop.remove_writer(self._socket)
+        self._send(data)
+        if not self._unsent and self._task is not None and self._task.done():
+            self._close()
+
+    def _send(self, data: bytes) -> None:
+        try:
+            sent = self._socket.send(data)
+        except (BlockingIOError, InterruptedError):
+            sent = 0
+        except OSError:
+            return  # it is gone, as the next read will show
+        if sent < len(data):
+            self._unsent = data[sent:]
+            self._loop.add_writer(self._socket, self._writable)
 
     # -- flow.Caller
 
     def answer(self, data: bytes) -> None:
-        if self._transport is not None and not self._lost:
+        if self._open:
             self._answered = True
-            self._transport.write(data)
+            if self._unsent:
+                self._unsent += data
+            else:
+                self._send(data)
 
     def gone(self) -> bool:
-        if self._lost or self._transport is None:
+        if not self._open:
             return True
-        peer = self._transport.get_extra_info("socket")
         try:
-            # The transport reads for us; an EOF it has not come to yet shows by peeking.
-            fd = os.dup(peer.fileno())
+            return self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
+        except (BlockingIOError, InterruptedError):
+            return False
         except OSError:
             return True
-        with socket.socket(fileno=fd) as probe:
-            try:
-                return probe.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
-            except BlockingIOError:
-                return False
-            except OSError:
-                return True
 
     async def wait_closed(self) -> None:
-        if self._lost:
-            return
-        self._closed = asyncio.get_running_loop().create_future()
-        await self._closed
+        if self._open:
+            self._closed = self._loop.create_future()
+            await self._closed
 
     def ping(self) -> None:
         """A sign of life to a launcher that waits for its answer."""
-        if self._transport is not None and not self._answered:
-            self._transport.write(wire.PING)
+        if self._open and not self._answered and not self._unsent:
+            self._send(wire.PING)
+
+
+class Listener:
+    """Accepts launchers."""
+
+    def __init__(self, agent: Agent, sock: socket.socket) -> None:
+        self._agent = agent
+        self._socket = sock
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(sock, self._accept)
+
+    def _accept(self) -> None:
+        for _ in range(_ACCEPT):
+            try:
+                sock, _ = self._socket.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:  # no descriptors left: launchers wait in line until some are free
+                log.warning("cannot accept: %s", error)
+                self._loop.remove_reader(self._socket)
+                self._loop.call_later(_ACCEPT_AGAIN_S, self._loop.add_reader, self._socket, self._accept)
+                return
+            sock.setblocking(False)
+            LauncherConnection(self._agent, sock)
+
+    def close(self) -> None:
+        """Accept no more."""
+        self._loop.remove_reader(self._socket)
+        self._socket.close()
 
 
 def _listen(config: Config) -> tuple[socket.socket, int]:
@@ -239,7 +304,7 @@ async def _run(config: Config) -> int:
     agent = Agent(config)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, agent.stopping.set)
-    server = await loop.create_unix_server(lambda: LauncherConnection(agent), sock=listener)
+    server = Listener(agent, listener)
     ready = os.environ.pop("MANYCC_READY_FD", "")
     if ready.isdigit():
         with contextlib.suppress(OSError):

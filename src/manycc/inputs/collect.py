@@ -27,6 +27,7 @@ from manycc.inputs.resolve import Closure, Resolver
 from manycc.inputs.scan import VOLATILE
 from manycc.inputs.search import Search
 from manycc.inputs.shelf import Shelves
+from manycc.inputs.watch import Watcher
 from manycc.job import Input, Inputs, Toolchain
 from manycc.reasons import Reason
 from manycc.wire.native import MAX_INPUTS
@@ -54,6 +55,7 @@ class Collector:
         self._index = MacroIndex(view)
         self._resolvers: dict[tuple[object, ...], Resolver] = {}
         self._opened = OpenedMemory(self._shelves)
+        self._watcher = Watcher(view)
         self._flush_timer: asyncio.TimerHandle | None = None
         view.on_retired.append(self._retired)
 
@@ -69,7 +71,7 @@ class Collector:
 
     def check(self, manifest: Manifest, since: int) -> bool:
         """Whether nothing that matters to a job has changed; ``since``: a stamp of when the job was asked for."""
-        return unchanged(self._view, manifest, since)
+        return unchanged(self._view, manifest, since, self._watcher)
 
     async def collect(
         self, command: Command, toolchain: Toolchain, cwd: str, env: Mapping[str, str], extra: Sequence[str], since: int
@@ -94,8 +96,10 @@ class Collector:
                     if not is_new and not self._view.doubt(since):
                         raise
                     continue
-                manifest = _manifest(closure, search, watched)
-                if unchanged(self._view, manifest, max(since, search.since)) and search.is_settled(manifest):
+                manifest = self._manifest(closure, search, watched)
+                if unchanged(self._view, manifest, max(since, search.since), self._watcher) and search.is_settled(
+                    manifest
+                ):
                     return manifest
             raise NotDistributable(Reason.INPUTS_UNKNOWN, "an input keeps changing")
         finally:
@@ -114,6 +118,7 @@ class Collector:
             self._flush_timer.cancel()
         self.flush()
         self._view.on_retired.remove(self._retired)
+        self._watcher.close()
         if self._shelves is not None:
             self._shelves.close()
 
@@ -127,6 +132,17 @@ class Collector:
         self._index.retired(item)
         for resolver in self._resolvers.values():
             resolver.retired(item)
+
+    def _manifest(self, closure: Closure, search: Search, watched: Iterable[DirView]) -> Manifest:
+        files = {node.entry: None for node in closure.nodes}
+        files.update(closure.leaves)
+        items: list[Input] = [*files, *closure.items]
+        if len(items) > MAX_INPUTS:
+            raise NotDistributable(Reason.INPUTS_UNKNOWN, f"more than {MAX_INPUTS} inputs")
+        volatile = search.volatile or bool(closure.flags & VOLATILE)
+        inputs = Inputs(items, search.how, search.complete, volatile)
+        closure.folders.update(dict.fromkeys(watched))
+        return Manifest(inputs, list(files), list(closure.folders), self._watcher)
 
     async def _resolver(
         self, command: Command, toolchain: Toolchain, cwd: str, env: Mapping[str, str]
@@ -151,15 +167,3 @@ class Collector:
                 self._view.sweep()
         self._resolvers[key] = resolver  # the last used is the last to go
         return resolver, watched
-
-
-def _manifest(closure: Closure, search: Search, watched: Iterable[DirView]) -> Manifest:
-    files = {node.entry: None for node in closure.nodes}
-    files.update(closure.leaves)
-    items: list[Input] = [*files, *closure.items]
-    if len(items) > MAX_INPUTS:
-        raise NotDistributable(Reason.INPUTS_UNKNOWN, f"more than {MAX_INPUTS} inputs")
-    volatile = search.volatile or bool(closure.flags & VOLATILE)
-    inputs = Inputs(items, search.how, search.complete, volatile)
-    closure.folders.update(dict.fromkeys(watched))
-    return Manifest(inputs, list(files), list(closure.folders))

@@ -10,32 +10,67 @@ import os
 import time
 
 from manycc.inputs.fileview import DirView, FileEntry, FileView
+from manycc.inputs.watch import BLIND, Watcher
 from manycc.job import Inputs
 
 
 class Manifest:
     """``inputs`` as a backend needs them, and the ``files`` and ``folders`` that they rest on.
 
-    ``versions``: the folders' versions when the inputs were collected.
+    ``versions``: the folders' versions when the inputs were collected. The ``steady`` ones are those that
+    a watcher watches; they need no look while its epoch is still ``epoch``.
     """
 
-    __slots__ = ("files", "folders", "inputs", "versions")
+    __slots__ = (
+        "epoch", "files", "folders", "inputs", "steady_files", "steady_folders", "steady_versions", "versions",
+    )  # fmt: skip
 
-    def __init__(self, inputs: Inputs, files: list[FileEntry], folders: list[DirView]) -> None:
+    def __init__(
+        self, inputs: Inputs, files: list[FileEntry], folders: list[DirView], watcher: Watcher | None = None
+    ) -> None:
         self.inputs = inputs
+        self.epoch = BLIND
+        self.steady_files: list[FileEntry] = []
+        self.steady_folders: list[DirView] = []
+        if watcher is not None and watcher.epoch != BLIND:
+            self.steady_files = [entry for entry in files if watcher.rest_on(entry)]
+            self.steady_folders = [folder for folder in folders if watcher.covers(folder)]
+            watched = {*self.steady_files, *self.steady_folders}
+            files = [entry for entry in files if entry not in watched]
+            folders = [folder for folder in folders if folder not in watched]
         self.files = files
         self.folders = folders
         self.versions = [folder.version for folder in folders]
+        self.steady_versions = [folder.version for folder in self.steady_folders]
 
 
-def unchanged(view: FileView, manifest: Manifest, since: int) -> bool:
+def unchanged(view: FileView, manifest: Manifest, since: int, watcher: Watcher | None = None) -> bool:
     """Whether all that the manifest rests on is as it was, at some moment after ``since``.
+
+    Stops at the first change.
+    """
+    if manifest.steady_files or manifest.steady_folders:
+        epoch, latest = (watcher.drain(), watcher.latest) if watcher is not None else (BLIND, 0)
+        if epoch == BLIND or epoch != manifest.epoch:
+            after = max(since, latest)
+            if not _look(view, manifest.steady_folders, manifest.steady_versions, manifest.steady_files, after):
+                return False
+            manifest.epoch = epoch
+        else:
+            for entry in manifest.steady_files:
+                if entry.seen < 0:  # retired: another job found it changed
+                    return False
+    return _look(view, manifest.folders, manifest.versions, manifest.files, since)
+
+
+def _look(view: FileView, folders: list[DirView], versions: list[int], files: list[FileEntry], since: int) -> bool:
+    """Check folders and files that were last checked before ``since``.
 
     Stops at the first change.
     """
     lstat = os.lstat
     now = time.monotonic_ns()
-    for folder, version in zip(manifest.folders, manifest.versions, strict=True):
+    for folder, version in zip(folders, versions, strict=True):
         if folder.seen < since:
             try:
                 status = lstat(folder.path)
@@ -48,7 +83,7 @@ def unchanged(view: FileView, manifest: Manifest, since: int) -> bool:
                 view.look(folder, now)
         if folder.version != version:
             return False
-    for entry in manifest.files:
+    for entry in files:
         if entry.seen < since:
             try:
                 status = lstat(entry.path)
