@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from native_client import NativeClient, NodeProcess, Spec, include_folders, includes_of, toolchain_of
@@ -153,3 +154,43 @@ def test_the_store_cannot_be_written_to(client: NativeClient, gcc: Toolchain, wo
     first = client.run(gcc, spec)
     assert first.outputs[f"{work}/sub/h.h"].startswith(b"a.o: ")
     assert client.run(gcc, spec).outputs == first.outputs
+
+
+@pytest.mark.parametrize("way", ["absolute link", "link by link", "argument by link"])
+def test_nothing_is_written_outside_of_the_folder(
+    client: NativeClient, gcc: Toolchain, work: str, tmp_path: Path, way: str
+) -> None:
+    up = "/.." * 20
+    spec = plain("int x;\n", work)
+    deep = work + "/d" * 24
+    spec.folders = [*spec.folders, deep, str(tmp_path)]
+    spec.links = {f"{work}/out": f"{up}{tmp_path}"}
+    output = "out/planted.o"
+    if way != "absolute link":
+        spec.links = {f"{deep}/root": "/"}
+        spec.cwd = deep
+        spec.files[f"{deep}/a.c"] = b"int x;\n"
+        output = f"root{up}{tmp_path}/planted.o"
+    if way == "link by link":
+        spec.links[f"{deep}/out"] = f"root{up}{tmp_path}"
+        output = "out/planted.o"
+    spec.argv = ["gcc", "-c", "a.c", "-o", output]
+    spec.writable = [spec.cwd, str(tmp_path)]
+    spec.outputs = [str(tmp_path / "planted.o")]
+    answer = client.run(gcc, spec)
+    assert os.listdir(tmp_path) == []
+    assert answer.refused, answer
+
+
+@pytest.mark.parametrize("driver", ["gcc", "g++"])
+def test_what_is_read_is_asked_of_the_compile_itself(
+    client: NativeClient, gcc: Toolchain, gxx: Toolchain, work: str, driver: str
+) -> None:
+    """A pragma changes macros where something is compiled, not where it is only preprocessed."""
+    text = '#pragma GCC optimize ("O2")\n#ifdef __OPTIMIZE__\n#include "/etc/passwd"\n#endif\nint f(void) { return 1; }\n'
+    name = "a.c" if driver == "gcc" else "a.cc"
+    answer = client.run(gcc if driver == "gcc" else gxx, plain(text, work, driver=driver, name=name))
+    with open("/etc/passwd", encoding="utf-8") as file:
+        first = file.readline().strip()
+    assert first.encode() not in answer.stderr
+    assert answer.refused or answer.exit_code == 0

@@ -16,10 +16,10 @@ from typing import Any, Final, Protocol
 
 from manycc.agent import outputs
 from manycc.agent.prepare import Prepared, Preparer
-from manycc.errors import BackendError, CompilerError, InputsChanged, ManyccError, NotDistributable
+from manycc.errors import BackendError, CompilerError, NotDistributable
 from manycc.job import Outcome
 from manycc.monitor.records import RecordLog
-from manycc.reasons import Reason
+from manycc.reasons import Kind, Reason
 from manycc.schedule.local import LocalSlots
 from manycc.schedule.pool import Host, Pool
 from manycc.wire.launcher import LOCAL, Request, build_result
@@ -76,45 +76,43 @@ class JobRunner:
 
     async def run(self, request: Request, caller: Caller, since: int) -> None:
         """Do one job to its end. ``since``: the file view's stamp of the request's arrival."""
-        started = time.monotonic()
         record: dict[str, Any] = {"job": next(self._numbers), "phases": {}}
         self.running += 1
         try:
-            try:
-                reply, reason, detail = await self._remote(request, caller, since, record)
-            except NotDistributable as error:
-                reply, reason, detail = None, error.reason, error.detail
-            except BackendError as error:
-                reply, reason, detail = None, error.reason, error.detail
-            except CompilerError as error:
-                reply, reason, detail = None, Reason.NOT_A_COMPILER, str(error)
-            except (ManyccError, OSError, ValueError, LookupError, RuntimeError, TypeError, AttributeError) as error:
-                # The boundary of one job: a fault of ours must not fail the build, nor be silent.
-                log.exception("job failed inside the agent")
-                reply, reason, detail = None, Reason.AGENT_FAULT, f"{type(error).__name__}: {error}"
-            if reply is None:
-                await self._run_here(request, caller, reason, detail, record, started)
-            else:
-                self._record(request, caller, reason, detail, record, started)
-                caller.answer(reply)
-        except asyncio.CancelledError:
-            self._record(request, caller, Reason.CANCELLED, "", record, started)
-            raise
+            await self._run(request, caller, since, record, time.monotonic())
         finally:
             self.running -= 1
 
-    async def _run_here(
-        self, request: Request, caller: Caller, reason: Reason, detail: str, record: dict[str, Any], started: float
+    async def _run(
+        self, request: Request, caller: Caller, since: int, record: dict[str, Any], started: float
     ) -> None:
-        await self._local.acquire()
+        try:
+            try:
+                reply, reason, detail = await self._remote(request, caller, since, record)
+            except (NotDistributable, BackendError) as error:
+                reply, reason, detail = None, error.reason, error.detail
+            except CompilerError as error:
+                reply, reason, detail = None, Reason.NOT_A_COMPILER, str(error)
+            except Exception as error:  # noqa: BLE001
+                # The boundary of one job: a fault of ours must not fail the build, nor be silent.
+                log.exception("job failed inside the agent")
+                reply, reason, detail = None, Reason.AGENT_FAULT, f"{type(error).__name__}: {error}"
+            if reply is not None:
+                self._record(request, caller, reason, detail, record, started)
+                caller.answer(reply)
+                return
+            await self._local.acquire()
+        except asyncio.CancelledError:
+            self._record(request, caller, Reason.CANCELLED, "", record, started)
+            raise
         begun = time.monotonic()
         try:
             caller.answer(LOCAL)
             await caller.wait_closed()
         finally:
+            self._local.release()
             record["phases"]["local"] = time.monotonic() - begun
             self._record(request, caller, reason, detail, record, started)
-            self._local.release()
 
     async def _remote(
         self, request: Request, caller: Caller, since: int, record: dict[str, Any]
@@ -125,8 +123,9 @@ class JobRunner:
         mark = time.monotonic()
         key = preparer.key(request)
         prepared = preparer.warm(key, request, since)
-        record["how"] = "manifest"
-        if prepared is None:
+        if prepared is not None:
+            record["how"] = "manifest"
+        else:
             prepared = await preparer.prepare(key, request, since)
             record["how"] = prepared.manifest.inputs.how
         record["src"] = prepared.command.source
@@ -135,11 +134,11 @@ class JobRunner:
         now = time.monotonic()
         phases["prepare"] = now - mark
 
-        pool = self._pool_for(request)
         avoid: frozenset[str] = frozenset()
         failure: BackendError | None = None
         for _ in range(MAX_ATTEMPTS):
             mark = now
+            pool = self._pool_for(request)  # asked for anew: one that is not in use may have been let go
             try:
                 host = await pool.acquire(prepared.toolchain, avoid)
             except NotDistributable as error:
@@ -152,17 +151,18 @@ class JobRunner:
                 outcome = await self._on_host(host, pool, prepared, record)
                 now = time.monotonic()
                 return self._accept(prepared, outcome, caller, host, record, now)
-            except InputsChanged as error:
-                failure = error
-                prepared = await preparer.prepare(key, request, self._now())
             except BackendError as error:
                 failure = error
-                if error.reason not in _ELSEWHERE:
-                    raise
-                avoid |= {host.backend.name}
-                log.info("%s: %s: %s", host.backend.name, error.reason.code, error.detail)
+            name = host.backend.name
+            record.setdefault("tried", []).append([name, failure.reason.code, failure.detail[:500]])
+            log.info("%s: %s: %s", name, failure.reason.code, failure.detail)
+            if failure.reason is Reason.INPUTS_CHANGED:
+                prepared = await preparer.prepare(key, request, self._now())
+            elif failure.reason in _ELSEWHERE:
+                avoid |= {name}
+            else:
+                break
             now = time.monotonic()
-            record.setdefault("tried", []).append([host.backend.name, failure.reason.code, failure.detail[:500]])
         assert failure is not None  # noqa: S101  # every turn of the loop ended in one
         raise failure
 
@@ -215,8 +215,9 @@ class JobRunner:
         phases["total"] = time.monotonic() - started
         for name, seconds in phases.items():
             phases[name] = round(seconds, 6)
-        if reason.kind.value != "remote":
-            record.pop("exit", None)
+        if reason.kind is not Kind.REMOTE:  # whose answer was not taken is among the tried
+            for name in ("host", "exit"):
+                record.pop(name, None)
         record |= {
             "t": round(time.time(), 3),
             "run": request.env.get("MANYCC_RUN", ""),

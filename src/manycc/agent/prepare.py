@@ -7,11 +7,15 @@ once per request text.
 
 from __future__ import annotations
 
+import hashlib
 import os
+import stat
+import time
 from collections.abc import Mapping
 from typing import Final
 
-from manycc.command.parse import Command, compiler_kind, parse
+from manycc.command.parse import REFUSED_VARIABLES, Command, compiler_kind, parse
+from manycc.command.response import MAX_BYTES
 from manycc.errors import NotDistributable
 from manycc.inputs.collect import Collector
 from manycc.inputs.fileview import FileView
@@ -26,19 +30,24 @@ from manycc.wire.launcher import STDERR_TTY, Request
 
 RESULT_ENV: Final = (
     "LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "LC_MESSAGES", "LOCPATH", "PWD", "CPATH", "C_INCLUDE_PATH",
-    "CPLUS_INCLUDE_PATH", "OBJC_INCLUDE_PATH", "SOURCE_DATE_EPOCH", "GCC_COLORS", "COLUMNS", "TERM", "GCC_URLS",
-    "TERM_URLS", "GCC_EXTRA_DIAGNOSTIC_OUTPUT", "NO_COLOR", "FORCE_COLOR", "CLICOLOR_FORCE",
+    "CPLUS_INCLUDE_PATH", "OBJC_INCLUDE_PATH", "OBJCPLUS_INCLUDE_PATH", "SOURCE_DATE_EPOCH", "GCC_COLORS",
+    "COLUMNS", "TERM", "GCC_URLS", "TERM_URLS", "GCC_EXTRA_DIAGNOSTIC_OUTPUT", "NO_COLOR", "FORCE_COLOR", "CLICOLOR_FORCE",
 )  # fmt: skip
 """The variables that can change what a compiler writes, and that therefore go with the job."""
 
 _TERMINAL_ENV: Final = frozenset(("GCC_COLORS", "COLUMNS", "TERM", "GCC_URLS", "TERM_URLS"))
+_KEY_ENV: Final = (*RESULT_ENV, *REFUSED_VARIABLES, "PATH")
 MAX_REMEMBERED: Final = 50_000
 
 
 class Prepared:
-    """A request that can be sent: its job, and what must be unchanged for it to be used again."""
+    """A request that can be sent: its job, and what must be unchanged for it to be used again.
 
-    __slots__ = ("command", "driver", "expected", "job", "manifest", "toolchain")
+    ``responses``: the digests of the response files its command line names, by path. ``places``: for each folder
+    it writes to, as spelled from the root, the (device, inode) of what that led to.
+    """
+
+    __slots__ = ("command", "driver", "expected", "job", "manifest", "places", "responses", "toolchain")
 
     def __init__(
         self,
@@ -48,6 +57,8 @@ class Prepared:
         manifest: Manifest,
         job: Job,
         expected: ObjectKind | None,
+        responses: dict[str, bytes],
+        places: dict[str, tuple[int, int]],
     ) -> None:
         self.command = command
         self.driver = driver
@@ -55,6 +66,19 @@ class Prepared:
         self.manifest = manifest
         self.job = job
         self.expected = expected
+        self.responses = responses
+        self.places = places
+
+    def same_command(self) -> bool:
+        """Whether its response files read, and its output folders lead, as when it was prepared."""
+        try:
+            for folder, identity in self.places.items():
+                status = os.stat(folder)
+                if (status.st_dev, status.st_ino) != identity:
+                    return False
+            return all(_digest(_read_response(path)) == digest for path, digest in self.responses.items())
+        except OSError:
+            return False
 
 
 class Preparer:
@@ -77,8 +101,7 @@ class Preparer:
             terminal and request.columns,
             terminal,
             tuple(request.argv),
-            tuple([env(name) for name in RESULT_ENV]),
-            env("PATH"),
+            tuple([env(name) for name in _KEY_ENV]),
         )
 
     def warm(self, key: tuple[object, ...], request: Request, since: int) -> Prepared | None:
@@ -87,6 +110,7 @@ class Preparer:
         if (
             prepared is not None
             and self._identifier.current(prepared.driver, request.env) is prepared.toolchain
+            and prepared.same_command()
             and self._collector.check(prepared.manifest, since)
         ):
             return prepared
@@ -98,17 +122,24 @@ class Preparer:
         env = request.env
         if not request.compiler:
             raise NotDistributable(Reason.NOT_A_COMPILER, request.argv[0])
-        command = parse(request.argv, cwd, env, _read_response)
+        responses: dict[str, bytes] = {}
+
+        def read_response(path: str) -> bytes:
+            data = _read_response(path)
+            responses[path] = _digest(data)
+            return data
+
+        command = parse(request.argv, cwd, env, read_response)
         toolchain = self._identifier.current(request.compiler, env)
         if toolchain is None:
             toolchain = await self._identifier.identify(request.compiler, env)
         if toolchain.kind != compiler_kind(os.path.basename(request.argv[0])):
             # cc and c++ are names for either compiler, and the two read their options differently.
-            command = parse(request.argv, cwd, env, _read_response, kind=toolchain.kind)
+            command = parse(request.argv, cwd, env, read_response, kind=toolchain.kind)
         argv = command.argv
         if command.native:
             argv = await expand_native(toolchain, argv, command.native, env)
-        folders, outputs, stems = _places(command, cwd)
+        folders, outputs, stems, places = _places(command, cwd)
         manifest = await self._collector.collect(command, toolchain, cwd, env, locale_paths(env), since)
         job_env, argv, volatile_ok = _environment(request, command, argv, toolchain, manifest)
         if not volatile_ok:
@@ -127,7 +158,7 @@ class Preparer:
             source=os.path.join(cwd, command.source),
             cacheable=not manifest.inputs.volatile,
         )
-        prepared = Prepared(command, request.compiler, toolchain, manifest, job, expected)
+        prepared = Prepared(command, request.compiler, toolchain, manifest, job, expected, responses, places)
         if not manifest.inputs.volatile:  # a job that holds the time of day is a new one each time
             if len(self._remembered) >= MAX_REMEMBERED:
                 for old in list(self._remembered)[: MAX_REMEMBERED // 2]:
@@ -137,8 +168,19 @@ class Preparer:
 
 
 def _read_response(path: str) -> bytes:
-    with open(path, "rb") as file:
-        return file.read(16 * 1024 * 1024)
+    """The text of a response file. Raises OSError, also for a pipe, which only its reader may read, and for
+    a name that means another file in each process."""
+    if path.startswith(("/dev/", "/proc/")):
+        raise FileNotFoundError(path)
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+    with open(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise FileNotFoundError(path)
+        return file.read(MAX_BYTES + 1)
+
+
+def _digest(data: bytes) -> bytes:
+    return hashlib.sha256(data).digest()
 
 
 def _writes_object(command: Command) -> bool:
@@ -147,21 +189,29 @@ def _writes_object(command: Command) -> bool:
     )
 
 
-def _places(command: Command, cwd: str) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
-    """Folders, outputs and stems as physical absolute paths.
+_Places = tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...], dict[str, tuple[int, int]]]
+
+
+def _places(command: Command, cwd: str) -> _Places:
+    """The folders to write into, the outputs and the stems, all as physical absolute paths; and the
+    ``places`` of a ``Prepared``.
 
     Raises NotDistributable(OUTPUT_FOLDER) if a folder is missing or not writable: the compiler
     itself shall say so.
     """
     physical: dict[str, str] = {}
+    places: dict[str, tuple[int, int]] = {}
 
     def place(path: str) -> str:
         folder, name = os.path.split(path)
         real = physical.get(folder)
         if real is None:
-            real = physical[folder] = os.path.realpath(os.path.join(cwd, folder))
+            spelled = os.path.join(cwd, folder)
+            real = physical[folder] = os.path.realpath(spelled)
             if not os.path.isdir(real) or not os.access(real, os.W_OK | os.X_OK):
                 raise NotDistributable(Reason.OUTPUT_FOLDER, folder or cwd)
+            status = os.stat(real)
+            places[spelled] = (status.st_dev, status.st_ino)
         return os.path.join(real, name)
 
     outputs = tuple(dict.fromkeys(place(path) for path in command.outputs))
@@ -169,7 +219,7 @@ def _places(command: Command, cwd: str) -> tuple[tuple[str, ...], tuple[str, ...
     for folder in command.folders:
         place(os.path.join(folder, ""))
     folders = tuple(dict.fromkeys((cwd, *physical.values())))
-    return folders, outputs, stems
+    return folders, outputs, stems, places
 
 
 def _environment(
@@ -210,8 +260,6 @@ def _wants_color(env: Mapping[str, str]) -> bool:
 
 
 def _local_epoch(env: Mapping[str, str]) -> int:
-    import time
-
     # The caller's TZ may differ from the agent's own.
     before = os.environ.get("TZ")
     try:
@@ -225,8 +273,6 @@ def _local_epoch(env: Mapping[str, str]) -> int:
 
 
 def _set_tz(value: str | None) -> None:
-    import time
-
     if value is None:
         os.environ.pop("TZ", None)
     else:

@@ -21,7 +21,7 @@ from manycc.reasons import Reason
 __all__ = ["Command", "compiler_kind", "parse"]
 
 # Variables by which a driver runs other parts or options, or the parts write further files.
-_ENVIRONMENT: Final = (
+REFUSED_VARIABLES: Final = (
     "COMPILER_PATH", "GCC_EXEC_PREFIX", "GCC_COMPARE_DEBUG", "DEPENDENCIES_OUTPUT", "SUNPRO_DEPENDENCIES",
     "CCC_OVERRIDE_OPTIONS", "CC_PRINT_OPTIONS", "CC_PRINT_HEADERS", "CC_PRINT_PROC_STAT", "CC_LOG_DIAGNOSTICS",
     "CC_PRINT_INTERNAL_STAT", "RC_DEBUG_OPTIONS",
@@ -107,7 +107,7 @@ def parse(
         raise NotDistributable(Reason.BAD_COMMAND, f"{unread} cannot be read")
     if reading.refusal is not None:
         raise NotDistributable(*reading.refusal)
-    for name in _ENVIRONMENT:
+    for name in REFUSED_VARIABLES:
         if name in env:
             raise NotDistributable(Reason.ENVIRONMENT, name)
     source, language = _source(reading)

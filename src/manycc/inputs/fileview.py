@@ -313,7 +313,15 @@ class FileView:
         now = time.monotonic_ns()
         changed = False
         for folder in folders:
-            if folder.seen < since:
+            if folder.seen >= since:
+                continue
+            try:
+                same = folder.signature is not None and _signature(os.lstat(folder.path)) == folder.signature
+            except OSError:
+                same = False
+            if same:
+                folder.seen = now
+            else:
                 version = folder.version
                 self.look(folder, now)
                 changed = changed or folder.version != version

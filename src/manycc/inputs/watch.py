@@ -15,6 +15,7 @@ import ctypes
 import os
 import struct
 import time
+import weakref
 from typing import Final
 
 from manycc.inputs.fileview import DirView, FileEntry, FileView
@@ -63,6 +64,7 @@ class Watcher:
         self._libc = ctypes.CDLL(None, use_errno=True)
         self._descriptor: int = self._libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
         self._mounts = _local_mounts()
+        self._close = weakref.finalize(self, _close, self._descriptor)
         if self._descriptor < 0:
             self.epoch = BLIND
 
@@ -145,10 +147,13 @@ class Watcher:
         self.epoch = BLIND
         self._folders.clear()
         self._entries.clear()
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        self._close()
         return BLIND
+
+
+def _close(descriptor: int) -> None:
+    if descriptor >= 0:
+        os.close(descriptor)
 
 
 def _local_mounts() -> dict[str, bool]:

@@ -48,7 +48,7 @@ class LocalSlots:
         except asyncio.CancelledError:
             if future.done() and not future.cancelled():
                 self.release()  # it was handed to us in the same moment
-            else:
+            elif future in self._queue:  # a release may have passed it over already
                 self._queue.remove(future)
             raise
 

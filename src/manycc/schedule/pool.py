@@ -92,7 +92,8 @@ class Pool:
         """
         if not self.hosts:
             raise NotDistributable(Reason.LOCAL_SLOT if self._local_compile else Reason.NO_HOSTS)
-        host = None if self._queue else self._free_host(toolchain, avoid)
+        # A slot that is free in spite of a line is one that nobody in the line can use.
+        host = self._free_host(toolchain, avoid)
         if host is None:
             self._raise_if_hopeless(toolchain, avoid)
             if self._local_compile is not None and self._local_compile():
@@ -197,7 +198,8 @@ class Pool:
             backend = host.backend
             if backend.name in avoid:
                 continue
-            if backend.state is State.DOWN:
+            if backend.state is State.DOWN or (backend.state is State.CONNECTING and backend.why):
+                # One that was down is not waited for while it is tried again.
                 down.append(f"{backend.name}: {backend.why}")
             elif sentence := backend.refusal(toolchain):
                 refused.append(f"{backend.name}: {sentence}")

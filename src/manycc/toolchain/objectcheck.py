@@ -83,7 +83,7 @@ _expected: dict[tuple[str, tuple[str, ...]], ObjectKind | None] = {}
 async def expected_kind(toolchain: Toolchain, argv: Sequence[str], env: Mapping[str, str]) -> ObjectKind | None:
     """The kind of object the compiler itself writes under the options of a command.
 
-    It compiles an empty file once for each set of options that choose a machine or an ABI. None if
+    It compiles an empty file once for each set of options that choose a machine, an ABI or a format. None if
     that fails, or gives something other than an ELF object (LTO bitcode of clang).
     """
     options = _abi_options(argv)
@@ -109,7 +109,7 @@ async def _ask(toolchain: Toolchain, options: Sequence[str], env: Mapping[str, s
 
 
 def _abi_options(argv: Sequence[str]) -> tuple[str, ...]:
-    """The options of a command that choose a machine or an ABI, for the compiler or the assembler."""
+    """The options of a command that choose a machine, an ABI or a format, for the compiler or the assembler."""
     options: list[str] = []
     rest = iter(argv[1:])
     for argument in rest:
@@ -118,8 +118,9 @@ def _abi_options(argv: Sequence[str]) -> tuple[str, ...]:
         elif argument == "-mllvm":
             next(rest, "")
         elif argument.startswith(
-            ("-m", "--target=", "-Wa,-m", "-Wa,--32", "-Wa,--64", "-Wa,--x32", "-Wa,-EL", "-Wa,-EB")
-        ):
+            ("-m", "--target=", "-Wa,-m", "-Wa,--32", "-Wa,--64", "-Wa,--x32", "-Wa,-EL", "-Wa,-EB", "-flto", "-fno-lto",
+             "-emit-llvm")
+        ):  # fmt: skip
             options.append(argument)
         elif argument == "-o":
             next(rest, "")

@@ -52,6 +52,15 @@ def test_other_bits(gcc, tmp_path: Path) -> None:
     assert "32-bit" in sentence and "64-bit" in sentence and "x86-64" in sentence
 
 
+@pytest.mark.parametrize("option", ["-flto", "-flto=thin", "-emit-llvm"])
+def test_bitcode_of_clang_is_no_object_of_another_kind(identify, clang_names, tmp_path: Path, option: str) -> None:
+    clang = identify(clang_names[0])
+    data = compiled(clang.driver, tmp_path, "int x;\n", option)
+    assert kind_of(data) is None, "this clang makes ELF objects: the test shows nothing"
+    assert check(data, expected(clang, "-O2", option, "-c", "a.c")) == ""
+    assert check(data, expected(clang, option, "-fno-lto", "-c", "a.c")) != "" or option == "-emit-llvm"
+
+
 def test_other_target_of_clang(identify, clang_names, tmp_path: Path) -> None:
     clang = identify(clang_names[0])
     kind = expected(clang, "--target=aarch64-linux-gnu", "-c", "a.c")
