@@ -8,14 +8,21 @@ connection made or lost, a toolchain proven or refused wakes the line.
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Protocol
+from typing import Final, Protocol
 
 from manycc.backends.base import Backend, State
 from manycc.errors import BackendError, NotDistributable
 from manycc.job import Toolchain
 from manycc.reasons import Reason
+
+LOOK_AHEAD: Final = 64
+"""How far from the head of the line a preference counts."""
+
+MAX_PASSED: Final = 64
+"""How many may be served before the head of the line because a host suits them better."""
 
 
 class PoolBackend(Backend, Protocol):
@@ -51,11 +58,13 @@ class Host:
 
 
 class _Waiter:
-    __slots__ = ("avoid", "future", "toolchain")
+    __slots__ = ("avoid", "future", "passed", "prefer", "toolchain")
 
-    def __init__(self, toolchain: Toolchain, avoid: frozenset[str], future: asyncio.Future[Host]) -> None:
+    def __init__(self, toolchain: Toolchain, avoid: frozenset[str], prefer: str, future: asyncio.Future[Host]) -> None:
         self.toolchain = toolchain
         self.avoid = avoid
+        self.prefer = prefer
+        self.passed = 0
         self.future = future
 
 
@@ -84,8 +93,11 @@ class Pool:
         """All slots that are there to be used now."""
         return sum(host.backend.slots for host in self.hosts if host.backend.state is State.READY)
 
-    async def acquire(self, toolchain: Toolchain, avoid: frozenset[str] = frozenset()) -> Host:
+    async def acquire(self, toolchain: Toolchain, avoid: frozenset[str] = frozenset(), prefer: str = "") -> Host:
         """A host with a slot taken for this job. Hosts named in ``avoid`` are passed over.
+
+        ``prefer`` names the host that did this job before: it has the inputs, perhaps the result, and
+        gets it if it has a slot now or as soon as any other.
 
         Raises NotDistributable: NO_HOSTS, HOSTS_DOWN, NO_TOOLCHAIN when no host can do the job, and
         LOCAL_SLOT when this machine is the best place.
@@ -93,12 +105,12 @@ class Pool:
         if not self.hosts:
             raise NotDistributable(Reason.LOCAL_SLOT if self._local_compile else Reason.NO_HOSTS)
         # A slot that is free in spite of a line is one that nobody in the line can use.
-        host = self._free_host(toolchain, avoid)
+        host = self._free_host(toolchain, avoid, prefer)
         if host is None:
             self._raise_if_hopeless(toolchain, avoid)
             if self._local_compile is not None and self._local_compile():
                 raise NotDistributable(Reason.LOCAL_SLOT)
-            waiter = _Waiter(toolchain, avoid, asyncio.get_running_loop().create_future())
+            waiter = _Waiter(toolchain, avoid, prefer, asyncio.get_running_loop().create_future())
             self._queue.append(waiter)
             try:
                 return await waiter.future
@@ -127,6 +139,7 @@ class Pool:
         """Hand out free slots in order; with ``hopeless``, also turn away whom no host can serve any more."""
         if not self._queue:
             return
+        self._serve_preferences()
         kept: deque[_Waiter] = deque()
         queue, self._queue = self._queue, kept
         while queue:
@@ -136,7 +149,7 @@ class Pool:
             waiter = queue.popleft()
             if waiter.future.done():
                 continue
-            host = self._free_host(waiter.toolchain, waiter.avoid)
+            host = self._free_host(waiter.toolchain, waiter.avoid, waiter.prefer)
             if host is not None:
                 host.busy += 1
                 waiter.future.set_result(host)
@@ -150,6 +163,27 @@ class Pool:
             else:
                 kept.append(waiter)
 
+    def _serve_preferences(self) -> None:
+        """Give free slots to those near the head of the line who would rather have them than any other."""
+        free = {host.backend.name: host for host in self.hosts if self._has_room(host)}
+        if not free or self._queue[0].passed >= MAX_PASSED:
+            return
+        served = 0
+        for waiter in itertools.islice(self._queue, LOOK_AHEAD):
+            host = free.get(waiter.prefer)
+            if host is None or waiter.future.done() or waiter.prefer in waiter.avoid:
+                continue
+            if host.backend.state is State.READY and host.backend.proven(waiter.toolchain):
+                host.busy += 1
+                waiter.future.set_result(host)
+                served += 1
+                if not self._has_room(host):
+                    del free[waiter.prefer]
+        if served:
+            self._queue = deque([waiter for waiter in self._queue if not waiter.future.done()])
+            if self._queue:
+                self._queue[0].passed += served
+
     def _any_room(self) -> bool:
         if self._local_compile is not None and self._local_compile():
             return True
@@ -159,7 +193,7 @@ class Pool:
     def _has_room(host: Host) -> bool:
         return host.busy < host.backend.slots
 
-    def _free_host(self, toolchain: Toolchain, avoid: frozenset[str]) -> Host | None:
+    def _free_host(self, toolchain: Toolchain, avoid: frozenset[str], prefer: str) -> Host | None:
         best: Host | None = None
         best_load = 0.0
         for host in self.hosts:
@@ -172,6 +206,8 @@ class Pool:
                 if not backend.refusal(toolchain):
                     self._prove(backend, toolchain)
                 continue
+            if backend.name == prefer:
+                return host
             load = host.load()
             if best is None or load < best_load:
                 best, best_load = host, load

@@ -13,7 +13,7 @@ from manycc.errors import NotDistributable
 from manycc.job import Job, Outcome, Toolchain
 from manycc.reasons import Reason
 from manycc.schedule.local import LocalSlots
-from manycc.schedule.pool import Pool
+from manycc.schedule.pool import MAX_PASSED, Pool
 
 GCC = Toolchain("f" * 64, "/usr/bin/gcc", "gcc", "12", "x86_64-linux-gnu", "gcc 12", (), (), {})
 
@@ -212,6 +212,39 @@ def test_avoided_hosts_are_passed_over() -> None:
         with pytest.raises(NotDistributable) as caught:
             await pool.acquire(GCC, frozenset({"bad", "good"}))
         assert caught.value.reason is Reason.HOSTS_DOWN
+
+    run(test)
+
+
+def test_preferred_host_even_if_it_is_busier() -> None:
+    async def test() -> None:
+        pool = Pool([FakeBackend("a", 4), FakeBackend("b", 4)])
+        assert [(await pool.acquire(GCC, prefer="b")).backend.name for _ in range(5)] == ["b", "b", "b", "b", "a"]
+
+    run(test)
+
+
+def test_freed_slot_goes_to_whom_it_suits_but_not_for_ever() -> None:
+    async def test() -> None:
+        pool = Pool([FakeBackend("a", 1), FakeBackend("b", 1)])
+        a, b = await pool.acquire(GCC, prefer="a"), await pool.acquire(GCC, prefer="b")
+        served: list[str] = []
+
+        async def wait(prefer: str) -> None:
+            host = await pool.acquire(GCC, prefer=prefer)
+            served.append(f"{prefer or 'any'} on {host.backend.name}")
+            pool.release(host)
+
+        tasks = [asyncio.create_task(wait(prefer)) for prefer in ["", *["b"] * (MAX_PASSED + 10)]]
+        await settled(tasks[0])
+        pool.release(b)
+        for _ in range(MAX_PASSED * 4):
+            await asyncio.sleep(0)
+        assert served[:3] == ["b on b"] * 3
+        assert served.index("any on b") <= MAX_PASSED
+        pool.release(a)
+        await asyncio.gather(*tasks)
+        assert all(host.busy == 0 for host in pool.hosts)
 
     run(test)
 
