@@ -109,7 +109,7 @@ async def main(rounds: int, profile: bool) -> None:
         view = FileView(None)
         collector = Collector(view, None)
         manifest = await bench.collect(collector, 0)
-        print(f"  files {len(manifest.files)}, folders {len(manifest.folders)}, items {len(manifest.inputs.items)}")
+        print(f"  files {len((*manifest.files, *manifest.steady_files))}, folders {len(manifest.folders) + len(manifest.steady_folders)}, items {len(manifest.inputs.items)}")
         if profile:
             profiler = cProfile.Profile()
             profiler.enable()
@@ -128,7 +128,7 @@ async def main(rounds: int, profile: bool) -> None:
         )
 
         contents = []
-        for entry in manifest.files:
+        for entry in (*manifest.files, *manifest.steady_files):
             with open(entry.path, "rb") as file:
                 contents.append(file.read())
         size = sum(map(len, contents)) / 1e6
