@@ -392,10 +392,9 @@ static bool receive(size_t wanted) {
     return true;
 }
 
-static uint32_t take_number(void) {
+static uint32_t number_at(const char *place) {
     uint32_t number;
-    memcpy(&number, in.data + in.start, sizeof number);
-    in.start += sizeof number;
+    memcpy(&number, place, sizeof number);
     return le32toh(number);
 }
 
@@ -410,26 +409,20 @@ static bool write_all(int fd, const char *data, size_t length) {
     return true;
 }
 
-/* Passes `length` bytes on to `fd`. Where they cannot be written, *works ends, and they are read all the same. */
-static bool pass_on(int fd, size_t length, bool *works) {
-    while (length > 0) {
-        if (in.start == in.end && !receive(1)) return false;
-        size_t piece = in.end - in.start < length ? in.end - in.start : length;
-        *works = *works && write_all(fd, in.data + in.start, piece);
-        in.start += piece;
-        length -= piece;
-    }
-    return true;
-}
-
 /* Shows a result of `length` bytes and ends as the job did. Returns only if it does not come as it must. */
 static bool show_result(size_t length) {
-    bool out_works = true, err_works = true;
-    /* As much as fits is waited for: what is shown now, the compiler would show again. */
-    if (!receive(length < sizeof in.data ? length : sizeof in.data)) return false;
-    uint32_t code = take_number(), out = take_number();
+    /* All of it is waited for: what is shown now, the compiler would show again if the agent died in the middle. */
+    char *result = malloc(length);
+    if (result == NULL) return fail("agent-lost", "it sent a result that is larger than the memory");
+    for (size_t have = 0, piece; have < length; have += piece, in.start += piece) {
+        if (in.start == in.end && !receive(1)) return false;
+        piece = in.end - in.start < length - have ? in.end - in.start : length - have;
+        memcpy(result + have, in.data + in.start, piece);
+    }
+    uint32_t code = number_at(result), out = number_at(result + 4);
     if (code > 255 || out > length - 8) return fail("agent-lost", "it sent a result that cannot be");
-    if (!pass_on(STDOUT_FILENO, out, &out_works) || !pass_on(STDERR_FILENO, length - 8 - out, &err_works)) return false;
+    bool out_works = write_all(STDOUT_FILENO, result + 8, out);
+    write_all(STDERR_FILENO, result + 8 + out, length - 8 - out);
     if (code == 0 && !out_works) die(1, "standard output", "cannot be written", "look for a full disk");
     _exit((int)code); /* as compilers do, never mind where the diagnostics went */
 }
@@ -444,8 +437,9 @@ static int converse(const char *request, size_t size) {
     }
     in.start = in.end = 0;
     while (receive(5)) {
-        char kind = in.data[in.start++];
-        uint32_t length = take_number();
+        char kind = in.data[in.start];
+        uint32_t length = number_at(in.data + in.start + 1);
+        in.start += 5;
         if (kind == 'R' && length >= 8) return show_result(length);
         if (length != 0 || (kind != 'P' && kind != 'L' && kind != 'V'))
             return fail("agent-lost", "it sent an answer that cannot be");

@@ -300,6 +300,14 @@ def test_the_same_job_asked_twice_at_a_time_is_done_once(node: NodeProcess, gxx:
     assert answers[0].outputs == answers[1].outputs
 
 
+def test_an_agent_that_sends_nothing_holds_up_no_other(node: NodeProcess, gcc: Toolchain, work: str) -> None:
+    spec = compile_of(b"int held_up; // " + os.urandom(8).hex().encode(), work, flags=native.FLAG_CACHE)
+    with NativeClient(node.port) as idle, NativeClient(node.port) as other:
+        idle.start(gcc, spec)
+        idle.expect(native.MISSING)  # and is never answered
+        assert other.run(gcc, spec, timeout=10.0).exit_code == 0
+
+
 # -- arguments and paths that are none of a compile's
 
 
@@ -472,6 +480,9 @@ def test_what_is_inside_of_proc_and_dev(client: NativeClient, gcc: Toolchain, wo
         answer = client.run(gcc, compile_of(f'#include "{path}"\n'.encode(), work))
         text = answer.stderr + answer.sentence.encode()
         assert b"MANYCC" not in text and b"PYTHON" not in text
+    for path in ("/proc/cpuinfo", "/proc/self/mountinfo", "/proc/version"):
+        answer = client.run(gcc, compile_of(f'#include "{path}"\n'.encode(), work))
+        assert answer.exit_code == 1 and b"No such file" in answer.stderr, path
     for path in ("/dev/sda", "/dev/vda", "/dev/mem", "/dev/kmsg", "/dev/tty"):
         answer = client.run(gcc, compile_of(f'#include "{path}"\n'.encode(), work))
         assert answer.exit_code != 0
@@ -519,6 +530,24 @@ def test_limits_end_in_a_refusal(
         # And the node is as well as before.
         assert client.run(gcc, compile_of(b"int x;\n", work)).exit_code == 0
     assert processes_with(f"{work}/t.cc") == []
+
+
+def test_many_files_that_are_large_together(
+    tmp_path_factory: pytest.TempPathFactory, gcc: Toolchain, work: str
+) -> None:
+    """Each is within its bound, their sum is not, and the job would go on writing for long."""
+    body = b"".join(
+        b"int f%d(int a, int b) { while (a--) b = b * a + b / (a | 1); return b; }\n" % n for n in range(9000)
+    )
+    with (
+        NodeProcess(str(tmp_path_factory.mktemp("full")), "--job-output", "16M") as node,
+        NativeClient(node.port) as client,
+    ):
+        spec = compile_of(body, work, "-O2", "-fdump-tree-all", "-fdump-rtl-all", stems=[f"{work}/a.c."])
+        answer = client.run(gcc, spec, timeout=120.0)
+        assert answer.refused and answer.sentence == "it wrote more than a job may", answer
+        wait_for(lambda: not [name for name in os.listdir(f"{node.store}/tmp") if name.endswith(".tmp")])
+        assert client.run(gcc, compile_of(b"int x;\n", work)).exit_code == 0
 
 
 def test_messages_without_end_are_refused(client: NativeClient, gcc: Toolchain, work: str) -> None:
@@ -876,6 +905,7 @@ D = b"\1" * 32
         [native.GONE, 1, b""],
         [native.TOOLCHAIN, 1, "f", "/d", "l", [["a"]], {}],
         [native.TOOLCHAIN, 1, "f", "/d", "l", [], {"x": "y"}],
+        [native.TOOLCHAIN, 1, "f", "/d", "l", [["/" + "a" * 4000, "b"]] * 100, {}],
         [native.JOB, 1, 1, [], "/b", [], 0, b"", ["/b"], [], [], 0, 0],
         [native.JOB, 1, 1, ["gcc"] * (native.MAX_ARGS + 1), "/b", [], 0, b"", ["/b"], [], [], 0, 0],
         [native.JOB, 1, 1, ["gcc", "x" * (3 << 20)], "/b", [], 0, b"", ["/b"], [], [], 0, 0],

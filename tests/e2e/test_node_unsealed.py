@@ -187,10 +187,36 @@ def test_what_is_read_is_asked_of_the_compile_itself(
     client: NativeClient, gcc: Toolchain, gxx: Toolchain, work: str, driver: str
 ) -> None:
     """A pragma changes macros where something is compiled, not where it is only preprocessed."""
-    text = '#pragma GCC optimize ("O2")\n#ifdef __OPTIMIZE__\n#include "/etc/passwd"\n#endif\nint f(void) { return 1; }\n'
+    text = (
+        '#pragma GCC optimize ("O2")\n#ifdef __OPTIMIZE__\n#include "/etc/passwd"\n#endif\nint f(void) { return 1; }\n'
+    )
     name = "a.c" if driver == "gcc" else "a.cc"
     answer = client.run(gcc if driver == "gcc" else gxx, plain(text, work, driver=driver, name=name))
     with open("/etc/passwd", encoding="utf-8") as file:
         first = file.readline().strip()
     assert first.encode() not in answer.stderr
     assert answer.refused or answer.exit_code == 0
+
+
+@pytest.mark.parametrize(
+    "line", ['#line 1 "/etc/passwd"', '# 1 "/etc/passwd"', '#line 1 "../../../../../../../etc/passwd"']
+)
+@pytest.mark.parametrize(
+    "code", ["int x = y;", "#warning here", "int f(int *p) { int a[2] = {0}; return a[5] + p[0]; }"]
+)
+def test_messages_quote_no_file_of_the_machine(
+    client: NativeClient, gcc: Toolchain, work: str, line: str, code: str
+) -> None:
+    answer = client.run(gcc, plain(f"{line}\n{code}\n", work, "-O2", "-Wall"))
+    assert answer.refused, answer
+
+
+def test_messages_quote_files_that_were_sent(client: NativeClient, gcc: Toolchain, work: str) -> None:
+    spec = plain('#include "h.h"\nint g(void) { int a; return a; }\n', work, "-O2", "-Wall")
+    spec.files[f"{work}/h.h"] = b"static int f(void) { int unused; return 1; }\n"
+    for path, data in spec.files.items():
+        Path(path).write_bytes(data)
+    done = subprocess.run(spec.argv, cwd=work, capture_output=True, check=True, env={**os.environ, "LC_ALL": "C"})
+    answer = client.run(gcc, spec)
+    assert (answer.exit_code, answer.stderr) == (0, done.stderr)
+    assert b"uninitialized" in done.stderr and b"In file included" in done.stderr

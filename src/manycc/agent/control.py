@@ -9,8 +9,6 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final
 
-import psutil
-
 from manycc import __version__
 from manycc.backends.base import State
 from manycc.errors import BackendError, CompilerError, NotDistributable
@@ -86,14 +84,13 @@ class Control:
                 else:
                     entry["busy"] += host.busy
                     entry["done"] += host.done
-        process = psutil.Process()
         return {
             "agent": {
                 "pid": os.getpid(),
                 "version": __version__,
                 "uptime_s": round(time.monotonic() - agent.started, 1),
-                "rss": process.memory_info().rss,
-                "cpu_s": round(sum(process.cpu_times()[:2]), 3),
+                "rss": _resident(),
+                "cpu_s": round(time.process_time(), 3),
             },
             "hosts": list(seen.values()),
             "jobs": {
@@ -154,6 +151,12 @@ class Control:
             for host in pool.hosts
         ]
         return answer
+
+
+def _resident() -> int:
+    """This process's memory in bytes: the second field of /proc/self/statm, in pages (proc(5))."""
+    with open("/proc/self/statm", encoding="ascii") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def _verdict(backend: Any, toolchain: Toolchain) -> str:

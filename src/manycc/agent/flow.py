@@ -27,6 +27,7 @@ from manycc.wire.launcher import LOCAL, Request, build_result
 log = logging.getLogger(__name__)
 
 MAX_ATTEMPTS: Final = 3
+MAX_PLACES: Final = 100_000
 
 _ELSEWHERE: Final = frozenset(
     (Reason.NODE_LOST, Reason.NODE_TIMEOUT, Reason.NODE_REFUSED, Reason.NODE_BUSY, Reason.NODE_MEMORY,
@@ -71,6 +72,7 @@ class JobRunner:
         self._records = records
         self._now = now
         self._numbers = itertools.count(1)
+        self._places: dict[str, str] = {}
         self.running = 0
         self.remote = 0
 
@@ -83,9 +85,7 @@ class JobRunner:
         finally:
             self.running -= 1
 
-    async def _run(
-        self, request: Request, caller: Caller, since: int, record: dict[str, Any], started: float
-    ) -> None:
+    async def _run(self, request: Request, caller: Caller, since: int, record: dict[str, Any], started: float) -> None:
         try:
             try:
                 reply, reason, detail = await self._remote(request, caller, since, record)
@@ -93,7 +93,7 @@ class JobRunner:
                 reply, reason, detail = None, error.reason, error.detail
             except CompilerError as error:
                 reply, reason, detail = None, Reason.NOT_A_COMPILER, str(error)
-            except Exception as error:  # noqa: BLE001
+            except Exception as error:
                 # The boundary of one job: a fault of ours must not fail the build, nor be silent.
                 log.exception("job failed inside the agent")
                 reply, reason, detail = None, Reason.AGENT_FAULT, f"{type(error).__name__}: {error}"
@@ -140,7 +140,7 @@ class JobRunner:
             mark = now
             pool = self._pool_for(request)  # asked for anew: one that is not in use may have been let go
             try:
-                host = await pool.acquire(prepared.toolchain, avoid)
+                host = await pool.acquire(prepared.toolchain, avoid, self._places.get(prepared.job.source, ""))
             except NotDistributable as error:
                 if failure is not None and error.reason in (Reason.HOSTS_DOWN, Reason.NO_TOOLCHAIN):
                     raise failure from error
@@ -204,6 +204,9 @@ class JobRunner:
             main = job.outputs[0]
             record["digest"] = next((output.digest.hex() for output in outcome.outputs if output.path == main), "")
         host.done += 1
+        if len(self._places) >= MAX_PLACES:
+            self._places.clear()
+        self._places[job.source] = host.backend.name
         record["phases"]["write"] = time.monotonic() - now
         record["cached"] = outcome.reason is Reason.CACHED
         return build_result(outcome.exit_code, outcome.stdout, outcome.stderr), outcome.reason, ""

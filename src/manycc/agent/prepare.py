@@ -31,13 +31,18 @@ from manycc.wire.launcher import STDERR_TTY, Request
 RESULT_ENV: Final = (
     "LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "LC_MESSAGES", "LOCPATH", "PWD", "CPATH", "C_INCLUDE_PATH",
     "CPLUS_INCLUDE_PATH", "OBJC_INCLUDE_PATH", "OBJCPLUS_INCLUDE_PATH", "SOURCE_DATE_EPOCH", "GCC_COLORS",
-    "COLUMNS", "TERM", "GCC_URLS", "TERM_URLS", "GCC_EXTRA_DIAGNOSTIC_OUTPUT", "NO_COLOR", "FORCE_COLOR", "CLICOLOR_FORCE",
+    "COLUMNS", "TERM", "GCC_URLS", "TERM_URLS", "GCC_EXTRA_DIAGNOSTIC_OUTPUT", "NO_COLOR",
+    "FORCE_COLOR", "CLICOLOR_FORCE",
 )  # fmt: skip
 """The variables that can change what a compiler writes, and that therefore go with the job."""
 
 _TERMINAL_ENV: Final = frozenset(("GCC_COLORS", "COLUMNS", "TERM", "GCC_URLS", "TERM_URLS"))
 _KEY_ENV: Final = (*RESULT_ENV, *REFUSED_VARIABLES, "PATH")
-MAX_REMEMBERED: Final = 50_000
+
+MAX_REMEMBERED: Final = 30 * 1024 * 1024
+"""Bytes, about, of what is remembered: 2,300 jobs with 350 inputs each, or 4,200 with a few."""
+_WEIGHT_OF_JOB: Final = 6_500
+_WEIGHT_OF_INPUT: Final = 20
 
 
 class Prepared:
@@ -89,6 +94,7 @@ class Preparer:
         self._collector = collector
         self._identifier = identifier
         self._remembered: dict[tuple[object, ...], Prepared] = {}
+        self._weight = 0
 
     def key(self, request: Request) -> tuple[object, ...]:
         """What a request's result can depend on, besides files."""
@@ -160,11 +166,27 @@ class Preparer:
         )
         prepared = Prepared(command, request.compiler, toolchain, manifest, job, expected, responses, places)
         if not manifest.inputs.volatile:  # a job that holds the time of day is a new one each time
-            if len(self._remembered) >= MAX_REMEMBERED:
-                for old in list(self._remembered)[: MAX_REMEMBERED // 2]:
-                    del self._remembered[old]
-            self._remembered[key] = prepared
+            self._remember(key, prepared)
         return prepared
+
+    def _remember(self, key: tuple[object, ...], prepared: Prepared) -> None:
+        self._forget(key)
+        self._remembered[key] = prepared
+        self._weight += _weight(prepared)
+        if self._weight > MAX_REMEMBERED:
+            # Every second, not the oldest: a build too large to be remembered comes by in the same order each
+            # time, and would find none of its jobs.
+            for other in list(self._remembered)[::2]:
+                self._forget(other)
+
+    def _forget(self, key: tuple[object, ...]) -> None:
+        old = self._remembered.pop(key, None)
+        if old is not None:
+            self._weight -= _weight(old)
+
+
+def _weight(prepared: Prepared) -> int:
+    return _WEIGHT_OF_JOB + _WEIGHT_OF_INPUT * len(prepared.job.inputs.items)
 
 
 def _read_response(path: str) -> bytes:

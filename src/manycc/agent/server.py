@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import fcntl
 import gc
 import json
 import logging
 import os
+import resource
 import signal
 import socket
 import struct
@@ -26,7 +28,7 @@ from manycc.agent.control import Control
 from manycc.agent.flow import JobRunner, cancel_all
 from manycc.agent.hosts import Hosts
 from manycc.agent.prepare import Preparer
-from manycc.config import Config
+from manycc.config import Config, load
 from manycc.errors import WireError
 from manycc.inputs.collect import Collector
 from manycc.inputs.fileview import FileView
@@ -39,6 +41,7 @@ log = logging.getLogger(__name__)
 
 PING_S: Final = 3.0
 IDLE_CHECK_S: Final = 5.0
+REQUEST_S: Final = 10.0
 DRAIN_S: Final = 3600.0
 _PEER: Final = struct.Struct("3i")  # struct ucred: pid, uid, gid
 _READ: Final = 262_144
@@ -76,7 +79,7 @@ class Agent:
 
     def ping_all(self) -> None:
         """Tell every waiting launcher that the agent lives."""
-        for connection in self.connections:
+        for connection in tuple(self.connections):
             connection.ping()
 
 
@@ -98,6 +101,7 @@ class LauncherConnection:
         self._closed: asyncio.Future[None] | None = None
         self._open = True
         self._answered = False
+        self._came = self._loop.time()
         self.pid, uid, _ = _PEER.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))
         if uid != os.getuid():
             log.warning("refused a connection of user %d", uid)
@@ -240,8 +244,10 @@ class LauncherConnection:
             await self._closed
 
     def ping(self) -> None:
-        """A sign of life to a launcher that waits for its answer."""
-        if self._open and not self._answered and not self._unsent:
+        """A sign of life to a launcher that waits for its answer; the end of one that does not ask."""
+        if self._task is None and self._loop.time() - self._came > REQUEST_S:
+            self._close()
+        elif self._open and not self._answered and not self._unsent:
             self._send(wire.PING)
 
 
@@ -255,22 +261,32 @@ class Listener:
         self._loop.add_reader(sock, self._accept)
 
     def _accept(self) -> None:
-        for _ in range(_ACCEPT):
-            try:
-                sock, _ = self._socket.accept()
-            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-                return
-            except OSError as error:  # no descriptors left: launchers wait in line until some are free
-                log.warning("cannot accept: %s", error)
-                self._loop.remove_reader(self._socket)
-                self._loop.call_later(_ACCEPT_AGAIN_S, self._loop.add_reader, self._socket, self._accept)
-                return
-            sock.setblocking(False)
-            LauncherConnection(self._agent, sock)
+        try:
+            for _ in range(_ACCEPT):
+                self._accept_one()
+        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            pass
+        except OSError as error:  # no descriptors left: launchers wait in line until some are free
+            log.warning("cannot accept: %s", error)
+            self._loop.remove_reader(self._socket)
+            self._loop.call_later(_ACCEPT_AGAIN_S, self._resume)
+
+    def _accept_one(self) -> None:
+        sock, _ = self._socket.accept()
+        sock.setblocking(False)
+        LauncherConnection(self._agent, sock)
+
+    def _resume(self) -> None:
+        if self._socket.fileno() >= 0:
+            self._loop.add_reader(self._socket, self._accept)
 
     def close(self) -> None:
-        """Accept no more."""
+        """Turn newcomers away; those that came before, and were not noticed yet, are taken."""
         self._loop.remove_reader(self._socket)
+        self._socket.shutdown(socket.SHUT_RD)
+        with contextlib.suppress(OSError):  # at the end of the line
+            while True:
+                self._accept_one()
         self._socket.close()
 
 
@@ -345,10 +361,10 @@ async def _housekeeping(agent: Agent) -> None:
             agent.view.flush()
             agent.collector.flush()
             await agent.hosts.retire_unused()
-            if not agent.connections and time.monotonic() - agent.last_activity > idle:
+            idles = not agent.connections and time.monotonic() - agent.last_activity > idle
+            if idles and not agent.stopping.is_set():
                 log.info("idle for %d s", idle)
                 agent.stopping.set()
-                return
 
 
 def serve(config: Config) -> int:
@@ -365,6 +381,12 @@ def serve(config: Config) -> int:
     with contextlib.suppress(OSError):
         os.setsid()
     os.chdir("/")
+    # One descriptor a launcher: a build with -j2000 needs more than the customary 1024.
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    # The environment is that of whoever started the agent; each job brings a host list of its own.
+    others = {name: value for name, value in os.environ.items() if name != "MANYCC_HOSTS"}
+    config = dataclasses.replace(config, hosts=load(others).hosts)
     try:
         return asyncio.run(_run(config))
     except Exception:  # the process's boundary: the log is the only place left to say it

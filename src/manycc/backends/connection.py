@@ -20,6 +20,9 @@ from manycc.wire import native
 SILENCE_S: Final = 20.0
 """A node says something at least every 5 s; one that is silent for this long is taken for dead."""
 
+MAX_UPLOADS: Final = 10_000
+"""Requests for contents that wait to be served."""
+
 
 class Pending:
     """A job on its way: its future, its output pieces, its bytes."""
@@ -60,8 +63,10 @@ class Connection(asyncio.Protocol):
         self._next_number = 1
         self._retracted: list[int] = []
         self._uploads: set[asyncio.Task[None]] = set()
+        self._uploading = asyncio.Lock()
         self._heard = self._loop.time()
-        self._closed = ""
+        self.closed = ""
+        """Why it is closed; empty while it is open."""
         self.welcome: asyncio.Future[dict[str, Any]] = self._loop.create_future()
 
     # -- asyncio.Protocol
@@ -84,7 +89,7 @@ class Connection(asyncio.Protocol):
         try:
             for message in framer.feed(data):
                 self._receive(message, framer.length)
-        except (WireError, ValueError, TypeError, IndexError, KeyError) as error:
+        except (WireError, ValueError, TypeError, IndexError, KeyError, OverflowError) as error:
             # A peer's malformed message shows as any of these; it is cut off, never trusted further.
             self.abort(f"the peer broke the protocol: {error}")
 
@@ -95,9 +100,9 @@ class Connection(asyncio.Protocol):
 
     def abort(self, why: str) -> None:
         """Close at once; every job under way raises BackendGone."""
-        if self._closed:
+        if self.closed:
             return
-        self._closed = why
+        self.closed = why
         if self._transport is not None:
             self._transport.abort()
         for upload in self._uploads:
@@ -115,7 +120,7 @@ class Connection(asyncio.Protocol):
 
     def check_alive(self) -> None:
         """Abort if the node has been silent for too long; else ask for a sign of life."""
-        if self._closed or self._transport is None:
+        if self.closed or self._transport is None:
             return
         if self._loop.time() - self._heard > SILENCE_S:
             self.abort(f"the node was silent for {SILENCE_S:.0f} s")
@@ -126,8 +131,8 @@ class Connection(asyncio.Protocol):
 
     def send(self, message: list[Any]) -> None:
         """Queue one message. Raises BackendGone on a closed connection."""
-        if self._closed or self._transport is None:
-            raise BackendGone(Reason.NODE_LOST, self._closed)
+        if self.closed or self._transport is None:
+            raise BackendGone(Reason.NODE_LOST, self.closed)
         self._transport.write(native.pack(message))
 
     def retire(self, item: Input) -> None:
@@ -140,8 +145,8 @@ class Connection(asyncio.Protocol):
 
     def start(self, job: Job, toolchain: int, expected_rss: int) -> tuple[int, Pending]:
         """Send a job with whatever announcements it needs, in one write."""
-        if self._closed or self._transport is None:
-            raise BackendGone(Reason.NODE_LOST, self._closed)
+        if self.closed or self._transport is None:
+            raise BackendGone(Reason.NODE_LOST, self.closed)
         numbers = self._numbers
         frames = b""
         try:
@@ -196,7 +201,7 @@ class Connection(asyncio.Protocol):
     def finish(self, number: int) -> None:
         """Forget a job (answered, failed or cancelled); tell the node if it may still be at it."""
         pending = self._jobs.pop(number, None)
-        if pending is not None and not self._closed and self._transport is not None:
+        if pending is not None and not self.closed and self._transport is not None:
             self._transport.write(native.pack([native.CANCEL, number]))
 
     # -- receiving
@@ -213,6 +218,8 @@ class Connection(asyncio.Protocol):
         elif kind == native.OUTPUT:
             self._piece(message, length)
         elif kind == native.MISSING:
+            if len(self._uploads) >= MAX_UPLOADS:
+                raise WireError("contents asked for too often")
             upload = self._loop.create_task(self._upload(int(message[1]), list(message[2])))
             self._uploads.add(upload)
             upload.add_done_callback(self._uploaded)
@@ -245,10 +252,14 @@ class Connection(asyncio.Protocol):
 
     async def _upload(self, number: int, digests: list[bytes]) -> None:
         """Send the contents a job lacks. A file that is no longer what was announced ends its job."""
+        async with self._uploading:  # one at a time, so that no more than one file is held
+            await self._send_contents(number, digests)
+
+    async def _send_contents(self, number: int, digests: list[bytes]) -> None:
         for digest in digests:
-            item = self._by_digest.get(digest)
+            item = self._announced(digest)
             data = await self._contents(item, digest) if item is not None else None
-            if self._closed or self._transport is None:
+            if self.closed or self._transport is None:
                 return
             if data is None:
                 self.send([native.GONE, number, digest])
@@ -264,11 +275,15 @@ class Connection(asyncio.Protocol):
                 self.send([native.BLOB, digest, total, offset, zdata])
                 sent += len(zdata) + 60
                 await self._writable.wait()
-                if self._closed:
+                if self.closed:
                     return
             pending = self._jobs.get(number)
             if pending is not None:
                 pending.sent += sent
+
+    def _announced(self, digest: bytes) -> Input | None:
+        """An input with that content: if the one noted was retired, another may have the same."""
+        return self._by_digest.get(digest) or next((item for item in self._numbers if item.digest == digest), None)
 
     async def _contents(self, item: Input, digest: bytes) -> bytes | None:
         def read() -> bytes | None:

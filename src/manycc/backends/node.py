@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -17,6 +18,9 @@ from manycc.wire import native
 RETRY_FIRST_S: Final = 1.0
 RETRY_LAST_S: Final = 30.0
 PROVE_TIMEOUT_S: Final = 60.0
+REFUSAL_S: Final = 30.0
+"""A refused toolchain is asked about again after this time: the node's compiler may have been upgraded."""
+MAX_ASKED: Final = 200  # a node takes no more than 256 questions a connection
 HEARTBEAT_S: Final = 5.0
 
 
@@ -49,12 +53,14 @@ class NodeBackend:
         self._retry_s = RETRY_FIRST_S
         self._heartbeat: asyncio.TimerHandle | None = None
         self._offered = 0
-        self._pushed: dict[str, Any] = {}
+        self._others = 0
         self._peaks: dict[str, int] = {}
         # Toolchains on this connection: number by (fingerprint, driver), verdict by number.
+        self._last_number = 0
         self._toolchains: dict[tuple[str, str], int] = {}
         self._labels: dict[int, str] = {}
         self._verdicts: dict[int, str] = {}
+        self._doubted: set[int] = set()  # refusals that are no longer news
         self._proving: dict[int, asyncio.Future[str]] = {}
         self.release = ""
 
@@ -75,11 +81,11 @@ class NodeBackend:
     @property
     def others(self) -> int:
         """Jobs the node runs or queues, ours included, as it said last."""
-        return int(self._pushed.get("busy", 0)) + int(self._pushed.get("queued", 0))
+        return self._others
 
     def refusal(self, toolchain: Toolchain) -> str:
         number = self._toolchains.get((toolchain.fingerprint, toolchain.driver), 0)
-        return self._verdicts.get(number, "")
+        return "" if number in self._doubted else self._verdicts.get(number, "")
 
     def verdicts(self) -> list[tuple[str, str]]:
         """What it has said about toolchains: (label, the refusal's sentence or "")."""
@@ -122,13 +128,17 @@ class NodeBackend:
             version = welcome.get("version")
             if version != native.VERSION:
                 raise BackendGone(Reason.PROTOCOL, f"it speaks version {version}, this agent {native.VERSION}")
-            self._offered = max(1, min(int(welcome.get("slots", 1)), 4096))
-            self.release = str(welcome.get("release", ""))
+            if connection.closed:  # its goodbye came along with its welcome
+                raise BackendGone(Reason.NODE_LOST, connection.closed)
+            self._offered = max(1, min(_count(welcome, "slots"), 4096))
+            self.release = str(welcome.get("release", ""))[:100]
         except TimeoutError:
             self._down("it did not answer in time")
+        except socket.gaierror as error:
+            self._down(error.strerror or str(error))
         except OSError as error:
             self._down(os.strerror(error.errno) if error.errno else str(error))
-        except (BackendError, ValueError, TypeError) as error:
+        except (BackendError, WireError, ValueError) as error:
             self._down(str(error))
         else:
             self._state = State.READY
@@ -154,7 +164,9 @@ class NodeBackend:
         self._toolchains.clear()
         self._labels.clear()
         self._verdicts.clear()
-        self._pushed = {}
+        self._doubted.clear()
+        self._last_number = 0
+        self._others = 0
         for waiting in self._proving.values():
             if not waiting.done():
                 waiting.set_result(why)
@@ -178,15 +190,16 @@ class NodeBackend:
             self._down(why)
 
     def _on_state(self, pushed: dict[str, Any]) -> None:
-        before = self._pushed.get("busy")
-        self._pushed = pushed
-        if pushed.get("busy") != before:
-            self._changed()
+        self._others = _count(pushed, "busy") + _count(pushed, "queued")
 
     # -- toolchains
 
     def _on_proven(self, number: int, sentence: str) -> None:
+        if number not in self._labels:
+            return  # an answer that nobody asked for
         self._verdicts[number] = sentence
+        if sentence and number < MAX_ASKED:
+            asyncio.get_running_loop().call_later(REFUSAL_S, self._doubted.add, number)
         waiting = self._proving.pop(number, None)
         if waiting is not None and not waiting.done():
             waiting.set_result(sentence)
@@ -195,13 +208,17 @@ class NodeBackend:
     async def prove(self, toolchain: Toolchain) -> str:
         key = (toolchain.fingerprint, toolchain.driver)
         number = self._toolchains.get(key)
+        if number is not None and self._verdicts.get(number) and number in self._doubted:
+            del self._labels[number], self._verdicts[number]
+            number = None
         if number is not None and number in self._verdicts:
             return self._verdicts[number]
         connection = self._connection
         if connection is None:
             raise BackendGone(Reason.NODE_LOST, self._why)
         if number is None:
-            number = len(self._toolchains) + 1
+            self._last_number += 1
+            number = self._last_number
             self._toolchains[key] = number
             self._labels[number] = f"{toolchain.label} ({toolchain.driver})"
             self._proving[number] = asyncio.get_running_loop().create_future()
@@ -220,7 +237,8 @@ class NodeBackend:
             async with asyncio.timeout(PROVE_TIMEOUT_S):
                 return await asyncio.shield(self._proving[number])
         except TimeoutError:
-            return "it did not say in time whether it has the compiler"
+            # Whoever waits for the verdict goes elsewhere; should it come after all, it counts.
+            return self._verdicts.setdefault(number, "it did not say in time whether it has the compiler")
 
     # -- jobs
 
@@ -249,7 +267,7 @@ class NodeBackend:
             raise _refusal(message)
         try:
             outcome = self._outcome(message, pending)
-        except (WireError, ValueError, TypeError, IndexError, KeyError, AttributeError) as error:
+        except (WireError, ValueError, TypeError, IndexError, KeyError, AttributeError, OverflowError) as error:
             connection.abort(f"the peer broke the protocol: {error}")
             raise BackendGone(Reason.PROTOCOL, str(error)) from error
         if outcome.peak_rss:
@@ -258,16 +276,20 @@ class NodeBackend:
 
     def _outcome(self, message: list[Any], pending: Pending) -> Outcome:
         _, _, exit_code, stdout, stderr, listed, info = message
-        if not 0 <= exit_code <= 255 or len(listed) > native.MAX_OUTPUTS:
+        if type(exit_code) is not int or not 0 <= exit_code <= 255 or len(listed) > native.MAX_OUTPUTS:
             raise ValueError("result out of bounds")
         outputs = []
+        room = native.MAX_FILE
         for index, (path, mode, size, digest, zdata) in enumerate(listed):
-            if not isinstance(path, str) or len(path) > native.MAX_PATH or not 0 <= size <= native.MAX_FILE:
+            if not isinstance(path, str) or len(path) > native.MAX_PATH or not 0 <= size <= room:
                 raise ValueError("output out of bounds")
+            room -= size
             data = b"".join(pending.pieces.pop(index, ())) if zdata is None else native.decompress(zdata, size)
             if len(data) != size:
                 raise ValueError(f"output of {len(data)} bytes where {size} were promised")
-            outputs.append(OutputFile(path, mode & 0o777, data, bytes(digest)))
+            if type(digest) is not bytes:
+                raise TypeError("digest out of form")
+            outputs.append(OutputFile(path, mode & 0o777, data, digest))
         cached = bool(info.get("cached"))
         return Outcome(
             reason=Reason.CACHED if cached else Reason.REMOTE,
@@ -276,9 +298,9 @@ class NodeBackend:
             stdout=native.decompress(stdout, native.MAX_TEXT) if stdout else b"",
             stderr=native.decompress(stderr, native.MAX_TEXT) if stderr else b"",
             outputs=outputs,
-            phases={name: float(info.get(name, 0.0)) for name in ("wait", "stage", "wall")},
-            cpu_s=float(info.get("cpu", 0.0)),
-            peak_rss=int(info.get("rss", 0)),
+            phases={name: _seconds(info, name) for name in ("wait", "stage", "wall")},
+            cpu_s=_seconds(info, "cpu"),
+            peak_rss=_count(info, "rss"),
             sent=pending.sent,
             received=pending.received,
         )
@@ -290,6 +312,21 @@ class NodeBackend:
         if self._retry is not None:
             self._retry.cancel()
         self._state = State.IDLE
+
+
+def _count(said: dict[str, Any], name: str) -> int:
+    """A number of things or bytes that a node says, 0 if it does not. Raises WireError if it is none."""
+    value = said.get(name, 0)
+    if type(value) is not int or not 0 <= value < 1 << 60:
+        raise WireError(f"{name} is out of form")
+    return value
+
+
+def _seconds(said: dict[str, Any], name: str) -> float:
+    value = float(said.get(name, 0.0))
+    if not 0 <= value < 1e9:
+        raise WireError(f"{name} is out of form")
+    return value
 
 
 def _refusal(message: list[Any]) -> BackendError:

@@ -8,6 +8,7 @@ import contextlib
 import gc
 import logging
 import os
+import resource
 import signal
 import sys
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ from manycc.node.options import DEFAULT_PORT, MIN_JOB_MEMORY, NodeOptions, parse
 from manycc.node.privileges import drop_root
 from manycc.node.service import Node
 
+MAX_OPEN_FILES: Final = 65536
 _PR_SET_PDEATHSIG: Final = 1
 _log: Final = logging.getLogger("manycc.node")
 
@@ -134,6 +136,9 @@ def _run(arguments: argparse.Namespace, options: NodeOptions) -> int:
     _open_log(log_file)
     if arguments.nice:
         os.nice(arguments.nice)
+    _, files = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # What is usual serves a shell; agents, jobs and large outputs each take some.
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(files, MAX_OPEN_FILES), files))
     report = _detach() if detach else -1
     pid_file = _write_pid(arguments.pid_file) if arguments.pid_file else -1
     try:

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Final
 from manycc.errors import NotDistributable
 from manycc.inputs import includes, opened
 from manycc.inputs.computed import MacroIndex
-from manycc.inputs.fileview import DirView, FileView
+from manycc.inputs.entries import DirView
+from manycc.inputs.fileview import FileView
 from manycc.inputs.includes import DefaultFolders
 from manycc.inputs.manifest import Manifest, unchanged
 from manycc.inputs.opened import OpenedMemory

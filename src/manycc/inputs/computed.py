@@ -13,7 +13,8 @@ import re
 from collections.abc import Container, Iterable, Sequence
 from typing import Final
 
-from manycc.inputs.fileview import FileEntry, FileView
+from manycc.inputs.entries import FileEntry
+from manycc.inputs.fileview import FileView
 from manycc.inputs.macros import ALIAS, ANGLED, COMPLEX, QUOTED, Body, body_of
 from manycc.inputs.scan import EXISTS_NAME, EXISTS_WRAPPER
 from manycc.job import Input

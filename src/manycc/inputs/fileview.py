@@ -24,76 +24,31 @@ from typing import Any, Final
 import msgpack
 
 from manycc.errors import NotDistributable
-from manycc.inputs.derived import Derived, forget, still_valid
+from manycc.inputs.derived import forget, still_valid
+from manycc.inputs.entries import (
+    ABSENT,
+    RETIRED,
+    Answer,
+    DirView,
+    FileEntry,
+    Signature,
+    is_settled,
+    kind_of_mode,
+    list_folder,
+    signature_of,
+)  # fmt: skip
 from manycc.inputs.macros import Macros, read_macros
 from manycc.inputs.scan import Scan, scan
 from manycc.inputs.shelf import Shelves
-from manycc.job import FILE, FOLDER, LINK, Input
+from manycc.job import LINK, Input
 from manycc.reasons import Reason
 from manycc.wire.native import MAX_FILE
 
-ABSENT: Final = -1
-OTHER: Final = 3
-"""Kinds of answer besides job.FILE, LINK and FOLDER; OTHER: a device, a pipe, a socket."""
-
-Signature = tuple[int, int, int, int, int]  # mtime_ns, ctime_ns, size, inode, device
-
-_GRANULE_NS: Final = 20_000_000  # the kernel stamps with its tick: up to 10 ms old
-_COARSE_NS: Final = 2_100_000_000  # file systems with whole seconds
-_SECOND_NS: Final = 1_000_000_000
 _CHUNK: Final = 1 << 20
-_RETIRED: Final = -1
 _READ_ATTEMPTS: Final = 5
 _LSTAT_COST: Final = 4  # one lstat costs about as much as listing four names
 _STORED: Final = struct.Struct("<qqqQQ32s")
 _BOUNDS: Final = {"digests": 400_000, "scans": 200_000, "macros": 50_000}
-
-
-class FileEntry(Input):
-    """One content of one file. Retired, and replaced by another object, when the content changes."""
-
-    __slots__ = ("dependents", "scan", "seen", "signature")
-
-    def __init__(self, path: str, digest: bytes, size: int, signature: Signature | None, seen: int) -> None:
-        super().__init__(FILE, path, digest, size)
-        self.signature = signature  # None: do not trust it
-        self.seen = seen
-        self.scan: Scan | None = None
-        self.dependents: list[Derived] = []
-
-    @property
-    def stale(self) -> bool:
-        """Whether another content has taken its place."""
-        return self.seen == _RETIRED
-
-
-class Answer:
-    """What a name in a folder is: a kind, and for a LINK the input that describes it."""
-
-    __slots__ = ("dependents", "kind", "link")
-
-    def __init__(self, kind: int, link: Input | None) -> None:
-        self.kind = kind
-        self.link = link
-        self.dependents: list[Derived] = []
-
-
-class DirView:
-    """A folder at its physical path. ``version`` grows whenever an answer that was given changed."""
-
-    __slots__ = ("answers", "count", "item", "names", "path", "prefix", "seen", "signature", "version", "watched")
-
-    def __init__(self, path: str) -> None:
-        self.path = path
-        self.prefix = path if path.endswith("/") else path + "/"
-        self.item = Input(FOLDER, path)
-        self.answers: dict[str, Answer] = {}
-        self.names: dict[str, int] | None = None  # None: ask the file system name by name
-        self.count = 0
-        self.seen = 0
-        self.signature: Signature | None = None
-        self.version = 0
-        self.watched = False  # any new or lost name counts as a change
 
 
 class FileView:
@@ -172,10 +127,10 @@ class FileView:
 
     def refresh(self, entry: FileEntry, now: int) -> bool:
         """Check an entry against its file. False: it is stale (and those who rely on it were told)."""
-        if entry.seen == _RETIRED:
+        if entry.seen == RETIRED:
             return False
         try:
-            if entry.signature is not None and _signature(os.lstat(entry.path)) == entry.signature:
+            if entry.signature is not None and signature_of(os.lstat(entry.path)) == entry.signature:
                 entry.seen = now
                 return True
             digest, size, signature, data = self._content(entry.path, entry.scan is not None, entry.digest)
@@ -195,11 +150,11 @@ class FileView:
 
     def retire(self, entry: FileEntry) -> None:
         """The entry's content is no more."""
-        if entry.seen == _RETIRED:
+        if entry.seen == RETIRED:
             return
         if self._files.get(entry.path) is entry:
             del self._files[entry.path]
-        entry.seen = _RETIRED
+        entry.seen = RETIRED
         entry.signature = None
         forget(entry.dependents)
         self._tell(entry)
@@ -223,8 +178,8 @@ class FileView:
                     raise FileNotFoundError(path)
                 if status.st_size > MAX_FILE:
                     raise NotDistributable(Reason.INPUT_TOO_LARGE, path)
-                before = _signature(status)
-                trusted = _is_settled(before[1], started)
+                before = signature_of(status)
+                trusted = is_settled(before[1], started)
                 if trusted:
                     stored = self._stored_digest(path, before)
                     if stored is not None:
@@ -237,7 +192,7 @@ class FileView:
                     size = len(data)
                 else:
                     digest, size = _digest(descriptor)
-                if _signature(os.fstat(descriptor)) == before and size == before[2]:
+                if signature_of(os.fstat(descriptor)) == before and size == before[2]:
                     if trusted:
                         self._store_digest(path, before, digest)
                     return digest, size, before if trusted else None, None if digest == known else data
@@ -316,7 +271,7 @@ class FileView:
             if folder.seen >= since:
                 continue
             try:
-                same = folder.signature is not None and _signature(os.lstat(folder.path)) == folder.signature
+                same = folder.signature is not None and signature_of(os.lstat(folder.path)) == folder.signature
             except OSError:
                 same = False
             if same:
@@ -354,11 +309,13 @@ class FileView:
         if exists:
             by_name = folder.count > _LSTAT_COST * len(folder.answers) and folder.count > 64
             if folder.watched or not by_name:
-                folder.names = _listing(folder.prefix)
+                folder.names = list_folder(folder.prefix)
                 folder.count = len(folder.names) if folder.names is not None else 0
             try:
-                if _signature(os.lstat(folder.path)) == _signature(status) and _is_settled(status.st_ctime_ns, started):
-                    folder.signature = _signature(status)
+                if signature_of(os.lstat(folder.path)) == signature_of(status) and is_settled(
+                    status.st_ctime_ns, started
+                ):
+                    folder.signature = signature_of(status)
             except OSError:
                 pass
         else:
@@ -383,7 +340,7 @@ class FileView:
             kind = names.get(name, ABSENT)
         else:
             try:
-                kind = _kind_of_mode(os.lstat(folder.prefix + name).st_mode)
+                kind = kind_of_mode(os.lstat(folder.prefix + name).st_mode)
             except (OSError, ValueError):
                 kind = ABSENT
         if kind != LINK:
@@ -422,15 +379,6 @@ class FileView:
             self._shelves.close()
 
 
-def _signature(status: os.stat_result) -> Signature:
-    return status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino, status.st_dev
-
-
-def _is_settled(ctime_ns: int, read_at: int) -> bool:
-    granule = _COARSE_NS if ctime_ns % _SECOND_NS == 0 else _GRANULE_NS
-    return read_at - ctime_ns > granule
-
-
 def _read(descriptor: int, size: int) -> bytes:
     """The whole content; ``size`` is a guess."""
     os.lseek(descriptor, 0, os.SEEK_SET)
@@ -451,41 +399,6 @@ def _digest(descriptor: int) -> tuple[bytes, int]:
         digest.update(piece)
         size += len(piece)
     return digest.digest(), size
-
-
-def _kind_of_mode(mode: int) -> int:
-    if stat.S_ISREG(mode):
-        return FILE
-    if stat.S_ISDIR(mode):
-        return FOLDER
-    return LINK if stat.S_ISLNK(mode) else OTHER
-
-
-def _listing(prefix: str) -> dict[str, int] | None:
-    """Kinds by name; None if the folder cannot be listed, or does not tell upper from lower case."""
-    names: dict[str, int] = {}
-    try:
-        with os.scandir(prefix) as entries:
-            for entry in entries:
-                if entry.is_symlink():
-                    names[entry.name] = LINK
-                elif entry.is_file(follow_symlinks=False):
-                    names[entry.name] = FILE
-                elif entry.is_dir(follow_symlinks=False):
-                    names[entry.name] = FOLDER
-                else:
-                    names[entry.name] = OTHER
-    except OSError:
-        return None
-    for name in names:
-        other = name.swapcase()
-        if other not in names:
-            try:
-                os.lstat(prefix + other)
-            except (OSError, ValueError):
-                break
-            return None
-    return names
 
 
 def _pack_scan(result: Scan) -> bytes:

@@ -16,7 +16,8 @@ from typing import Any, Final
 import msgpack
 
 from manycc.errors import NotDistributable
-from manycc.inputs.fileview import DirView, FileView
+from manycc.inputs.entries import DirView
+from manycc.inputs.fileview import FileView
 from manycc.inputs.preprocess import run_compiler
 from manycc.inputs.shelf import Shelves
 from manycc.job import Toolchain

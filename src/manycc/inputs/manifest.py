@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import time
 
-from manycc.inputs.fileview import DirView, FileEntry, FileView
+from manycc.inputs.entries import DirView, FileEntry
+from manycc.inputs.fileview import FileView
 from manycc.inputs.watch import BLIND, Watcher
 from manycc.job import Inputs
 

@@ -15,7 +15,8 @@ from typing import Final
 
 from manycc.errors import NotDistributable
 from manycc.inputs.derived import Derived
-from manycc.inputs.fileview import ABSENT, DirView, FileEntry, FileView
+from manycc.inputs.entries import ABSENT, DirView, FileEntry
+from manycc.inputs.fileview import FileView
 from manycc.job import FILE, FOLDER, LINK, Input
 from manycc.reasons import Reason
 from manycc.wire.native import MAX_INPUTS, MAX_PATH

@@ -18,7 +18,8 @@ import time
 import weakref
 from typing import Final
 
-from manycc.inputs.fileview import DirView, FileEntry, FileView
+from manycc.inputs.entries import DirView, FileEntry
+from manycc.inputs.fileview import FileView
 
 SWEEP_S: Final = 30.0
 BLIND: Final = -1

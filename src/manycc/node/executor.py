@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable, Hashable, Iterable
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -15,7 +16,7 @@ from manycc.node.admission import Plan
 from manycc.node.outputs import Produced
 from manycc.node.process import Finished
 from manycc.node.runner import Runner
-from manycc.node.slots import Slots
+from manycc.node.slots import Slot, Slots
 from manycc.node.toolchains import ToolchainService
 from manycc.reasons import Reason
 from manycc.store.actions import ActionCache, CachedOutput, CachedResult
@@ -48,7 +49,7 @@ class Executor:
         self._runner = runner
         self._slots = slots
         self._cache = ActionCache(store)
-        self._under_way: dict[bytes, asyncio.Future[None]] = {}
+        self._running: dict[bytes, asyncio.Future[None]] = {}
 
     async def run(self, plan: Plan, owner: Hashable, fetch: Fetch) -> Result:
         """Do a job. ``fetch`` brings contents, given as (digest, size), into the store.
@@ -56,31 +57,15 @@ class Executor:
         Cancelling kills the compiler; the cancellation is over when no process of it is left.
         Raises BackendRefused, and whatever ``fetch`` raises.
         """
-        if plan.may_answer:
-            result = self._answer(plan)
-            twin = self._under_way.get(plan.key)
-            if result is None and twin is not None:
-                # The same job is being done for another. If that one fails, it is not waited for again.
-                await asyncio.wait([twin])
-                result = self._answer(plan)
-            if result is not None:
-                return result
-        if not plan.may_keep or plan.key in self._under_way:
-            return await self._compile(plan, owner, fetch)
-        done = self._under_way[plan.key] = asyncio.get_running_loop().create_future()
-        try:
-            return await self._compile(plan, owner, fetch)
-        finally:
-            del self._under_way[plan.key]
-            done.set_result(None)
+        return self._answer(plan) or await self._compile(plan, owner, fetch)
 
     def close(self) -> None:
         """Remove what is kept for later jobs. No job may be under way."""
         self._runner.close()
 
     def _answer(self, plan: Plan) -> Result | None:
-        """The result of the same action done before."""
-        cached = self._cache.get(plan.key)
+        """The result of the same action done before, if the job may have it."""
+        cached = self._cache.get(plan.key) if plan.may_answer else None
         files = self._cache.open_outputs(cached) if cached is not None else None
         if cached is None or files is None:
             return None
@@ -104,9 +89,12 @@ class Executor:
             if missing:
                 await fetch([(digest, contents[digest]) for digest in missing])
             asked = time.monotonic()
-            slot = await self._slots.acquire(owner, plan.expected_rss)
+            slot = await self._slot(plan, owner)
+            if isinstance(slot, Result):
+                return slot
             try:
-                return await self._attempt(plan, time.monotonic() - asked)
+                with self._seen_running(plan):
+                    return await self._attempt(plan, time.monotonic() - asked)
             except BlobMissing:
                 # Evicted by this or another process, or found to be damaged: then others may be too.
                 self._store.doubt((entry.digest, entry.executable) for entry in plan.tree.files())
@@ -114,6 +102,38 @@ class Executor:
             finally:
                 self._slots.release(slot)
         raise BackendRefused(Reason.NODE_DISK, "its inputs keep vanishing from the store")
+
+    async def _slot(self, plan: Plan, owner: Hashable) -> Slot | Result:
+        """A slot; or the result, if the same job was done for another meanwhile.
+
+        Only a job that has a slot is waited for: it comes to an end, whatever its agent does.
+        """
+        patient = plan.may_answer
+        while True:
+            twin = self._running.get(plan.key)
+            if patient and twin is not None:
+                patient = False  # if that one fails, another is not waited for
+                await asyncio.wait([twin])
+            slot = await self._slots.acquire(owner, plan.expected_rss)
+            result = self._answer(plan)
+            if result is None and not (patient and plan.key in self._running):
+                return slot
+            self._slots.release(slot)
+            if result is not None:
+                return result
+
+    @contextlib.contextmanager
+    def _seen_running(self, plan: Plan) -> Iterator[None]:
+        """Let jobs of the same action know that this one runs."""
+        if not plan.may_keep or plan.key in self._running:
+            yield
+            return
+        done = self._running[plan.key] = asyncio.get_running_loop().create_future()
+        try:
+            yield
+        finally:
+            del self._running[plan.key]
+            done.set_result(None)
 
     async def _fill(self, plan: Plan) -> None:
         try:
@@ -123,6 +143,7 @@ class Executor:
 
     async def _attempt(self, plan: Plan, waited: float) -> Result:
         """Run once, in a slot. Raises BlobMissing, BackendRefused."""
+        self._store.relieve(0)
         try:
             ran = await self._runner.run(plan, self._keep)
         except StoreFull as error:

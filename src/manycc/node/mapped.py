@@ -6,18 +6,22 @@ lies in the job's folder (``--sysroot``), that this folder's name is to be left 
 mapped back. That leaves the bytes of a plain object as they are; whatever else a command asks for is
 refused, and so is a result in which the folder's name still shows.
 
-Nothing keeps a compiler from opening another file of this machine here, so what it will read is asked
-of the preprocessor first, and of the assembler afterwards: a job that reads anything outside of its
-folder gets neither outputs nor messages.
+Nothing keeps a compiler from opening another file of this machine here. Where it will write is looked
+at before it runs, through all links. What it will read is asked of its front end first, and of the
+assembler afterwards (not of the preprocessor alone: pragmas change macros only where something is
+compiled); and since messages quote the lines of whatever file ``#line`` names, they are asked for once
+more in a form that tells the files. A job that reads anything outside of its folder gets neither outputs
+nor messages.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import time
 from collections.abc import Callable, Iterator
-from typing import Final
+from typing import Any, Final
 
 from manycc.command.options import Action
 from manycc.command.table import TABLES
@@ -29,7 +33,7 @@ from manycc.node.depfile import names_in, without_prefix
 from manycc.node.options import NodeOptions
 from manycc.node.outputs import Produced, close_all
 from manycc.node.process import Child, Finished
-from manycc.node.runner import Keep, ProcessLimit, Ran, finish, time_limit
+from manycc.node.runner import Keep, ProcessLimit, Ran, finish, output_limit, time_limit
 from manycc.node.sandbox import Sandbox
 from manycc.node.staging import Root
 from manycc.node.tree import Tree, refused
@@ -52,7 +56,7 @@ _REFUSED: Final = re.compile(
 """What puts paths or the whole command into an object, or changes how the system's folders are found."""
 _PATH_VARIABLES: Final = ("CPATH", "LOCPATH")
 _LOCALES: Final = "/usr/lib/locale/"
-_PLAIN: Final = re.compile(r"[\w/.,+@-]+")
+_PLAIN: Final = re.compile(r"[\w/.+@-]+")
 _TEMPORARY: Final = "/.tmp"
 
 
@@ -76,10 +80,13 @@ class MappedRunner:
             place = _Place(root, self._store, plan)
             staged = time.monotonic() - began
             arguments = _mapped(plan, place.path)
+            place.check_writes(plan)
             await self._check_reads(plan, place, arguments)
             finished = await self._compile(plan, place, arguments)
             judge(finished, place.driver, self._store.root)
-            produced = outputs.collect(place.folders, place.given, 2 * self._options.job_output)
+            if finished.stdout or finished.stderr:
+                await self._check_messages(plan, place, arguments)
+            produced = outputs.collect(place.folders, place.given, output_limit(self._options))
             finished = _map_back(plan, place, finished, produced)
             keep(plan, finished, produced)
         except BaseException:
@@ -101,12 +108,25 @@ class MappedRunner:
             raise refused("there is no sandbox here, and the files of its language are others")
 
     async def _check_reads(self, plan: Plan, place: _Place, arguments: list[str]) -> None:
-        """Refuse a job whose preprocessor would leave the folder. Whatever -M says stays here."""
-        line = [arguments[0], "-E", "-M", "-MF", place.dependencies, *_without_outputs(arguments[1:])]
+        """Refuse a job whose front end would leave the folder. Whatever it says here stays here."""
+        line = [arguments[0], *_without_outputs(arguments[1:]), "-fsyntax-only", f"-Wp,-MD,{place.dependencies}"]
         asked = await self._start(plan, place, line)
-        if asked.exit_code or asked.stopped:
+        if asked.stopped or not os.path.exists(place.dependencies):
             raise refused("what it reads cannot be told, and there is no sandbox here")
         place.check_names()
+
+    async def _check_messages(self, plan: Plan, place: _Place, arguments: list[str]) -> None:
+        """Refuse a job whose messages quote a file that lies outside of the folder."""
+        line = [arguments[0], *_without_outputs(arguments[1:]), "-S", "-o", place.assembly]
+        asked = await self._start(plan, place, [*line, "-fdiagnostics-format=json"])
+        try:
+            said = [json.loads(text) for text in asked.stderr.splitlines() if text.strip()]
+        except ValueError:
+            said = []
+        if asked.stopped or asked.stdout or not said:
+            raise refused("what its messages quote cannot be told, and there is no sandbox here")
+        for name in _files_in(said):
+            place.check_name(os.fsencode(name))
 
     async def _compile(self, plan: Plan, place: _Place, arguments: list[str]) -> Finished:
         assembles = "-S" not in plan.argv
@@ -119,7 +139,7 @@ class MappedRunner:
             place.check_names()
             return finished
         # The assembler's complaints may quote any file. Only what the compiler proper says is passed on.
-        line = [arguments[0], "-S", "-o", place.path + _TEMPORARY + "/assembly", *_without_outputs(arguments[1:-1])]
+        line = [arguments[0], "-S", "-o", place.assembly, *_without_outputs(arguments[1:-1])]
         again = await self._start(plan, place, line)
         if again.exit_code == 0:
             raise refused("the assembler failed, and there is no sandbox here")
@@ -138,7 +158,7 @@ class MappedRunner:
             sealed=False,
             cwd=place.path + plan.cwd,
         )
-        return await finish(child)
+        return await finish(child, lambda: outputs.bytes_in(place.folders), output_limit(self._options))
 
 
 class _Place:
@@ -147,10 +167,13 @@ class _Place:
     def __init__(self, root: Root, store: Store, plan: Plan) -> None:
         self.path = os.path.realpath(root.path)
         if not _PLAIN.fullmatch(self.path):
-            raise refused("the store's folder has a name that depfiles cannot hold as it is; choose another --store")
+            raise refused(
+                "the store's folder has a name that depfiles and options cannot hold as it is; choose another --store"
+            )
         self._cwd = plan.cwd
         self.driver = self.path + plan.served.real_driver
         self.dependencies = f"{self.path}{_TEMPORARY}/dependencies"
+        self.assembly = f"{self.path}{_TEMPORARY}/assembly"
         self.folders: list[tuple[str, str]] = []
         self.given: dict[str, tuple[int, int]] = {}
         writable = set(plan.writable)
@@ -181,10 +204,26 @@ class _Place:
         with open(self.dependencies, "rb") as file:
             names = names_in(file.read())
         os.unlink(self.dependencies)
-        inside = self.path + "/"
         for name in names:
-            if not os.path.realpath(os.path.join(self.path + self._cwd, os.fsdecode(name))).startswith(inside):
-                raise refused("it reads a file that it did not send")
+            self.check_name(name)
+
+    def check_name(self, name: bytes) -> None:
+        """Refuse the job if a file's name, as the compiler spells it, leads out of the folder."""
+        if not self._is_inside(os.fsdecode(name)):
+            raise refused("it reads a file that it did not send")
+
+    def check_writes(self, plan: Plan) -> None:
+        """Refuse the job if a link or an output leads out of the folder."""
+        for path, entry in plan.tree.leaves.items():
+            if entry.kind == LINK and not self._is_inside(self.path + path):
+                raise refused(f"the link {path} leads above the root")
+        for output in plan.command.outputs:
+            if not self._is_inside(_path(output, self._cwd, self.path)):
+                raise refused(f"{output} leads above the root")
+
+    def _is_inside(self, path: str) -> bool:
+        real = os.path.realpath(os.path.join(self.path + self._cwd, path))
+        return real == self.path or real.startswith(self.path + "/")
 
     def _target(self, target: str, path: str) -> str:
         if target.startswith("/"):
@@ -258,6 +297,19 @@ def _without_outputs(arguments: list[str]) -> Iterator[str]:
                 next(rest)
             continue
         yield argument
+
+
+def _files_in(value: Any) -> Iterator[str]:
+    """All that is called "file" in gcc's own description of its messages."""
+    if isinstance(value, list):
+        for item in value:
+            yield from _files_in(item)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            if key == "file" and isinstance(item, str):
+                yield item
+            else:
+                yield from _files_in(item)
 
 
 def _map_back(plan: Plan, place: _Place, finished: Finished, produced: list[Produced]) -> Finished:

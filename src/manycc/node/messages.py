@@ -17,7 +17,11 @@ MAX_ARGUMENT_BYTES: Final = 2 * 1024 * 1024
 """What the kernel takes for arguments and environment together."""
 MAX_ENV: Final = 64
 MAX_PLACES: Final = 1024
+MAX_PLACE_BYTES: Final = 256 * 1024
+"""Of a job's folders, of its outputs, of its stems."""
 MAX_LINKS: Final = 1024
+MAX_LINK_BYTES: Final = 256 * 1024
+"""Of a toolchain's links."""
 MAX_TEXT: Final = 1024
 
 
@@ -99,7 +103,7 @@ def parse_toolchain(message: list[Any]) -> ToolchainMessage:
         _text(fingerprint, MAX_TEXT),
         _text(driver, native.MAX_PATH),
         _text(label, MAX_TEXT),
-        _pairs(links, MAX_LINKS, native.MAX_PATH),
+        _pairs(links, MAX_LINKS, native.MAX_PATH, MAX_LINK_BYTES),
         {_text(name, MAX_TEXT): _digest(digest) for name, digest in components.items()},
     )
 
@@ -151,12 +155,12 @@ def parse_job(message: list[Any]) -> JobMessage:
         number_of(toolchain),
         arguments,
         _text(cwd, native.MAX_PATH),
-        _pairs(env, MAX_ENV, MAX_ARGUMENT_BYTES),
+        _pairs(env, MAX_ENV, MAX_ARGUMENT_BYTES, MAX_ARGUMENT_BYTES),
         _integer(umask, 0, 0o777),
         wanted.tolist(),
-        _texts(folders, MAX_PLACES, MAX_ARGUMENT_BYTES),
-        _texts(outputs, native.MAX_OUTPUTS, MAX_ARGUMENT_BYTES),
-        _texts(stems, MAX_PLACES, MAX_ARGUMENT_BYTES),
+        _texts(folders, MAX_PLACES, MAX_PLACE_BYTES),
+        _texts(outputs, native.MAX_OUTPUTS, MAX_PLACE_BYTES),
+        _texts(stems, MAX_PLACES, MAX_PLACE_BYTES),
         _integer(flags, 0, 2**31),
         _integer(expected, 0, 2**62),
     )
@@ -225,12 +229,14 @@ def _texts(value: Any, count: int, total: int) -> tuple[str, ...]:
     return texts
 
 
-def _pairs(value: Any, count: int, total: int) -> tuple[tuple[str, str], ...]:
+def _pairs(value: Any, count: int, limit: int, total: int) -> tuple[tuple[str, str], ...]:
     if not isinstance(value, list) or len(value) > count:
         raise WireError("a list of pairs is missing or too long")
     pairs: list[tuple[str, str]] = []
     for item in value:
         if not isinstance(item, list) or len(item) != 2:
             raise WireError("a pair is not two texts")
-        pairs.append((_text(item[0], total), _text(item[1], total)))
+        pairs.append((_text(item[0], limit), _text(item[1], limit)))
+    if sum(len(name) + len(content) for name, content in pairs) > total:
+        raise WireError("a list of pairs is too large")
     return tuple(pairs)

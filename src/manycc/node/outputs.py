@@ -6,7 +6,9 @@ pipes, endless names and sparse files behind. Only regular files are taken, neve
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import itertools
 import os
 import stat
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,6 +21,8 @@ from manycc.wire.native import MAX_OUTPUTS, MAX_PATH
 
 IN_MEMORY: Final = 1024 * 1024
 """A file up to this size is read at once; a larger one is kept open and read in pieces."""
+MAX_IN_MEMORY: Final = 64 * 1024 * 1024
+"""Of all files of a job together; beyond it all are kept open."""
 MAX_DEPTH: Final = 8
 MAX_SEEN: Final = 16 * MAX_OUTPUTS
 _CHUNK: Final = 1024 * 1024
@@ -51,18 +55,34 @@ def collect(folders: Sequence[tuple[str, str]], given: Mapping[str, tuple[int, i
     """
     produced: list[Produced] = []
     room = limit
+    memory = MAX_IN_MEMORY
     try:
         for path, place in _new_files(folders, given):
             if len(produced) >= MAX_OUTPUTS:
                 raise BackendRefused(Reason.UNEXPECTED_OUTPUT, f"more than {MAX_OUTPUTS} files were written")
-            one = _take(path, place, room)
+            one = _take(path, place, room, min(memory, IN_MEMORY))
             if one is not None:
                 produced.append(one)
                 room -= one.size
+                memory -= one.size if one.data is not None else 0
     except BaseException:
         close_all(produced)
         raise
     return produced
+
+
+def bytes_in(folders: Sequence[tuple[str, str]]) -> int:
+    """What the files that lie directly in the folders take on the disk, as far as they can be looked at.
+
+    ``folders`` as for ``collect``. A compiler makes no folders of its own.
+    """
+    total = 0
+    for _, place in folders:
+        with contextlib.suppress(OSError), os.scandir(place) as entries:
+            for entry in itertools.islice(entries, MAX_SEEN):
+                with contextlib.suppress(OSError):
+                    total += entry.stat(follow_symlinks=False).st_blocks * 512
+    return total
 
 
 def close_all(produced: list[Produced]) -> None:
@@ -105,7 +125,7 @@ def _new_files(folders: Sequence[tuple[str, str]], given: Mapping[str, tuple[int
                         yield below, entry.path
 
 
-def _take(path: str, place: str, room: int) -> Produced | None:
+def _take(path: str, place: str, room: int, memory: int) -> Produced | None:
     status = os.lstat(place)
     if not status.st_mode & stat.S_IRUSR:
         os.chmod(place, 0o600)
@@ -119,8 +139,8 @@ def _take(path: str, place: str, room: int) -> Produced | None:
         if opened.st_size > room:
             raise BackendRefused(Reason.UNEXPECTED_OUTPUT, "more was written than a job may write")
         mode = stat.S_IMODE(status.st_mode) & 0o777
-        if opened.st_size <= IN_MEMORY:
-            data = file.read(IN_MEMORY + 1) or b""
+        if opened.st_size <= memory:
+            data = file.read(memory + 1) or b""
             return Produced(path, mode, len(data), hashlib.sha256(data).digest(), data, None, place)
         running = hashlib.sha256()
         size = 0

@@ -17,6 +17,8 @@ from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 KILL_AGAIN_S: Final = 1.0
+OOM_SCORE: Final = 500
+"""Of 1000: added to what a process is to the kernel that looks for one to kill."""
 _CHUNK: Final = 256 * 1024
 
 
@@ -24,7 +26,7 @@ class Finished(NamedTuple):
     """How a child ended.
 
     ``signal`` is the number of the one that ended it, 0 if none; ``stopped`` says why it was killed
-    from here: "" (it was not), "text", "time" or "cancel". ``cpu`` and ``wall`` in seconds, ``rss``
+    from here: "" (it was not), "text", "time", "disk" or "cancel". ``cpu`` and ``wall`` in seconds, ``rss``
     (of the largest process) in bytes.
     """
 
@@ -85,6 +87,9 @@ class Child:
         os.close(ends[1])
         os.close(ends[3])
         self.pid = self._process.pid
+        # Where memory runs out, the kernel is to take a compiler, whose job is then done elsewhere, not the node.
+        with contextlib.suppress(OSError), open(f"/proc/{self.pid}/oom_score_adj", "w", encoding="ascii") as score:
+            score.write(str(OOM_SCORE))
         self._pipes = (ends[0], ends[2])
         for end in self._pipes:
             os.set_blocking(end, False)

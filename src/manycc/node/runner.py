@@ -16,6 +16,8 @@ from manycc.node.outputs import Produced
 from manycc.node.process import Child, Finished
 
 COUNT_LASTS_S: Final = 5.0
+LOOK_S: Final = 1.0
+"""How often it is looked at how much a job has written; the kernel bounds each file, not all together."""
 
 Keep = Callable[[Plan, Finished, list[Produced]], None]
 """Called with a result while its files still lie where the job wrote them."""
@@ -65,10 +67,22 @@ def time_limit(options: NodeOptions) -> float:
     return 60.0 + 4.0 * options.job_time
 
 
-async def finish(child: Child) -> Finished:
-    """Wait for a child's end. Being cancelled kills it, and is over when it is gone."""
+def output_limit(options: NodeOptions) -> int:
+    """Bytes that all files of a job together may have."""
+    return 2 * options.job_output
+
+
+async def finish(child: Child, written: Callable[[], int], limit: int) -> Finished:
+    """Wait for a child's end. Being cancelled kills it, and is over when it is gone.
+
+    ``written`` tells how many bytes the job has written; beyond ``limit`` it is killed.
+    """
     try:
-        return await asyncio.shield(child.finished)
+        while not child.finished.done():
+            await asyncio.wait([child.finished], timeout=LOOK_S)
+            if not child.finished.done() and written() > limit:
+                child.kill("disk")
+        return child.finished.result()
     except asyncio.CancelledError:
         child.kill("cancel")
         while not child.finished.done():

@@ -47,17 +47,20 @@ class Sandbox:
         argv: Sequence[str],
         options: NodeOptions,
         processes: int,
+        *,
+        proc: bool = True,
     ) -> list[str]:
         """The whole command line that runs ``argv`` in ``cwd`` within the tree at ``root``.
 
-        ``processes`` bounds those of this user, as the kernel counts them.
+        ``processes`` bounds those of this user, as the kernel counts them. ``proc``: with a /proc, where that
+        can be had; it tells of the machine (processors, memory, mounts), so only those who need it get it.
         """
         line = [*self.limits(options, processes), self.bubblewrap]
         line += ("--unshare-all", "--die-with-parent", "--new-session", "--as-pid-1", "--cap-drop", "ALL")
         line += ("--hostname", "manycc", "--ro-bind", root, "/")
         for device in DEVICES:
             line += ("--dev-bind", device, device)
-        if self.proc:
+        if proc and self.proc:
             line += ("--proc", "/proc")
         for mount in mounts:
             if mount.kind == "private":

@@ -8,7 +8,7 @@ from manycc.node import outputs
 from manycc.node.admission import Plan
 from manycc.node.options import NodeOptions
 from manycc.node.process import Child
-from manycc.node.runner import Keep, ProcessLimit, Ran, finish, time_limit
+from manycc.node.runner import Keep, ProcessLimit, Ran, finish, output_limit, time_limit
 from manycc.node.sandbox import Sandbox
 from manycc.node.staging import RootPool, Workplace
 from manycc.node.verdict import judge
@@ -34,14 +34,21 @@ class SealedRunner:
         try:
             workplace.prepare(root, plan.tree, plan.writable)
             line = self._sandbox.command(
-                root.path, workplace.mounts, plan.cwd, plan.argv, options, self._processes.now()
+                root.path,
+                workplace.mounts,
+                plan.cwd,
+                plan.argv,
+                options,
+                self._processes.now(),
+                proc=plan.served.own.kind == "clang",  # clang finds itself there, gcc by its name
             )
             staged = time.monotonic() - began
             child = Child(line, plan.env, plan.umask, text_limit=native.MAX_TEXT, time_limit=time_limit(options))
-            finished = await finish(child)
+            limit = output_limit(options)
+            finished = await finish(child, lambda: outputs.bytes_in(workplace.folders), limit)
             judge(finished, plan.argv[0], self._store.root)
             began = time.monotonic()
-            produced = outputs.collect(workplace.folders, workplace.given, 2 * options.job_output)
+            produced = outputs.collect(workplace.folders, workplace.given, limit)
             keep(plan, finished, produced)
         finally:
             workplace.remove()

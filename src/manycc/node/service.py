@@ -22,6 +22,7 @@ from manycc.node.server import Entrance, Speaker
 from manycc.node.session import Session
 from manycc.node.slots import Slots
 from manycc.node.toolchains import ToolchainService
+from manycc.node.uploads import Incoming
 from manycc.store.store import Store
 from manycc.wire import native
 
@@ -42,6 +43,7 @@ class Node:
         self.store = Store(options.store, options.store_size)
         self.slots = Slots(options.slots, machine.memory_available, self._changed)
         self.toolchains = ToolchainService(self.store, digest_of, os.environ.get("PATH", os.defpath))
+        self.incoming = Incoming()
         self.closing = False
         self.port = 0
         self.sandbox = Sandbox("folder")

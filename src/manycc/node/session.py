@@ -16,16 +16,20 @@ from manycc.node.outputs import Produced, close_all
 from manycc.node.slots import Slots
 from manycc.node.toolchains import Served, ToolchainService
 from manycc.node.tree import Entry
-from manycc.node.uploads import ContentGone, Uploads
+from manycc.node.uploads import ContentGone, Incoming, Uploads
 from manycc.reasons import Reason
 from manycc.store.store import Store
 from manycc.wire import native
 
 GREETING_TIMEOUT_S: Final = 10.0
 SILENCE_S: Final = 60.0
+MAX_GREETING: Final = 64 * 1024
+"""Bytes of the first frame, of an agent that has not said yet what it speaks."""
 MAX_TOOLCHAINS: Final = 256
 MAX_ANNOUNCED_BYTES: Final = 64 * 1024**2
 """Of paths and link targets, for one agent."""
+MAX_NAMED: Final = 1_000_000
+"""Inputs that the jobs under way of one agent may name together."""
 MAX_UNSENT: Final = 64 * 1024**2
 """Bytes that may wait for an agent that does not read, besides the result that is being sent."""
 INLINE: Final = 4 * 1024**2
@@ -41,6 +45,7 @@ class Host(Protocol):
     toolchains: ToolchainService
     executor: Executor
     slots: Slots
+    incoming: Incoming
     closing: bool
 
     def greeting(self) -> dict[str, Any]:
@@ -63,7 +68,7 @@ class Session(asyncio.Protocol):
         self._host = host
         self.peer = peer
         self._loop = asyncio.get_running_loop()
-        self._framer = native.Framer()
+        self._framer = native.Framer(MAX_GREETING)
         self._transport: asyncio.Transport | None = None
         self._writable = asyncio.Event()
         self._writable.set()
@@ -73,10 +78,11 @@ class Session(asyncio.Protocol):
         self._entries: dict[int, Entry] = {}
         self._announced_bytes = 0
         self._toolchains: dict[int, Served | str] = {}
-        self._proofs: dict[int, messages.ToolchainMessage] = {}
+        self._proofs: set[int] = set()
         self._proving: set[asyncio.Task[None]] = set()
         self._jobs: dict[int, asyncio.Task[None]] = {}
-        self._uploads = Uploads(host.store, self._ask)
+        self._named = 0
+        self._uploads = Uploads(host.store, host.incoming, self._ask)
         self._watch: asyncio.TimerHandle | None = None
 
     # -- asyncio.Protocol
@@ -143,8 +149,8 @@ class Session(asyncio.Protocol):
             self._host.session_ended(self)
 
     def _look(self) -> None:
-        """Hang up on an agent that does not greet, or has fallen silent."""
-        silent = self._loop.time() - self._heard
+        """Hang up on an agent that does not greet, has fallen silent, or does not send what it was asked for."""
+        silent = max(self._loop.time() - self._heard, self._uploads.silence())
         if not self._greeted:
             self.close("no greeting came in time")
         elif silent >= SILENCE_S:
@@ -205,6 +211,7 @@ class Session(asyncio.Protocol):
             self.close(f"this node speaks version {native.VERSION} of the protocol, not {hello.version}")
             return
         self._greeted = True
+        self._framer.limit = native.MAX_FRAME
         _log.info("%s connected: %s, manycc %s", self.peer, _plain(hello.name), _plain(hello.release))
         greeting = self._host.greeting()
         self._send([native.WELCOME, {"version": native.VERSION, "release": __version__, **greeting}])
@@ -226,7 +233,7 @@ class Session(asyncio.Protocol):
             raise WireError(f"more than {MAX_TOOLCHAINS} toolchains")
         if message.number in self._proofs:
             raise WireError("a toolchain's number was given twice")
-        self._proofs[message.number] = message
+        self._proofs.add(message.number)
         task = self._loop.create_task(self._proof(message))
         self._proving.add(task)
         task.add_done_callback(self._proving.discard)
@@ -251,7 +258,7 @@ class Session(asyncio.Protocol):
         if self._host.closing:
             self._refuse(message.id, Reason.NODE_BUSY, "the node is closing")
             return
-        if self._too_many_jobs():
+        if self._too_many_jobs() or self._named + len(message.numbers) > MAX_NAMED:
             self._refuse(message.id, Reason.NODE_BUSY, "too many of your jobs wait already")
             return
         try:
@@ -260,7 +267,9 @@ class Session(asyncio.Protocol):
             raise WireError("a job names an input that was not announced") from error
         task = self._loop.create_task(self._job(message, entries))
         self._jobs[message.id] = task
-        task.add_done_callback(lambda _: self._job_over(message.id))
+        named = len(entries)
+        self._named += named
+        task.add_done_callback(lambda _: self._job_over(message.id, named))
 
     def _too_many_jobs(self) -> bool:
         """Waiting for inputs is not yet waiting for a slot; both together are bounded here."""
@@ -271,8 +280,9 @@ class Session(asyncio.Protocol):
         alive = sum(not task.cancelling() for task in self._jobs.values())
         return alive >= bound or len(self._jobs) >= 4 * bound
 
-    def _job_over(self, number: int) -> None:
+    def _job_over(self, number: int, named: int) -> None:
         del self._jobs[number]
+        self._named -= named
         if not self._closed:
             self._host.job_ended(self)
         elif not self._jobs:

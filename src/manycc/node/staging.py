@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from manycc.job import FILE, LINK
-from manycc.node.tree import Entry, Tree, parent_of
+from manycc.node.tree import Entry, Tree, parent_of, refused
 from manycc.store.layout import remove_tree
 from manycc.store.store import BlobMissing, Store
 
@@ -23,6 +23,8 @@ DEVICES: Final = ("/dev/null", "/dev/zero", "/dev/full", "/dev/urandom")
 PRIVATE: Final = "/tmp"  # noqa: S108 - the name within the sandbox
 _CANDIDATES: Final = 6
 """How many of the roots used last are compared with a job's tree."""
+MAX_MOUNTS: Final = 2000
+"""Mounts for one job. The time bubblewrap takes grows with their square."""
 _FOLDER_COST: Final = 4
 """A folder costs as much to make as this many links."""
 
@@ -192,7 +194,7 @@ class Workplace:
         self.given: dict[str, tuple[int, int]] = {}
 
     def prepare(self, root: Root, tree: Tree, writable: Iterable[str]) -> None:
-        """Fill the folders. Raises BlobMissing, StoreFull, OSError."""
+        """Fill the folders. Raises BlobMissing, StoreFull, OSError; BackendRefused if there are too many."""
         private = PRIVATE
         chosen = sorted(set(writable), key=_depth)
         layers = {*chosen, private}
@@ -204,6 +206,9 @@ class Workplace:
         for entry in tree.leaves.values():
             if entry.parent in layers:
                 leaves[entry.parent].append(entry)
+        mounts = sum(map(len, children.values())) + len(layers) + len(leaves[private])
+        if mounts > MAX_MOUNTS:
+            raise refused(f"{mounts} mounts would be needed for the folders it writes into and what is in them")
         for folder in sorted(layers, key=_depth):
             if folder in chosen:
                 self._writable(folder, leaves[folder], children[folder])

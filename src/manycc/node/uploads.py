@@ -2,7 +2,8 @@
 
 Each missing content is asked for once per connection, for whichever job needed it first; all jobs
 that need it wait together. Bounded: nothing is taken that was not asked for, each content must come
-in order and have the size that was announced, and what is asked for must fit into half the store.
+in order and have the size that was announced, and what is asked for must fit into half the store, as
+must what all agents together have begun to send.
 """
 
 from __future__ import annotations
@@ -17,11 +18,21 @@ from manycc.reasons import Reason
 from manycc.store.store import Store
 from manycc.store.writer import BlobWriter
 
-MAX_OPEN: Final = 256
+MAX_OPEN: Final = 16
+"""Contents that may be begun at a time; an agent sends one after the other."""
 
 
 class ContentGone(Exception):
     """The agent no longer has a content it announced."""
+
+
+class Incoming:
+    """Bytes on the disk of contents that all agents together have begun to send, and not finished."""
+
+    __slots__ = ("bytes",)
+
+    def __init__(self) -> None:
+        self.bytes = 0
 
 
 class _Upload:
@@ -39,14 +50,20 @@ class _Upload:
 
 
 class Uploads:
-    """What one agent was asked for. ``ask(job, digests)`` sends the question."""
+    """What one agent was asked for. ``incoming`` is shared by all; ``ask(job, digests)`` sends the question."""
 
-    def __init__(self, store: Store, ask: Callable[[int, list[bytes]], None]) -> None:
+    def __init__(self, store: Store, incoming: Incoming, ask: Callable[[int, list[bytes]], None]) -> None:
         self._store = store
+        self._incoming = incoming
+        self._heard = 0.0
         self._ask = ask
         self._asked: dict[bytes, _Upload] = {}
         self._pending = 0
         self._open = 0
+
+    def silence(self) -> float:
+        """Seconds for which nothing of what was asked for has come; 0 if nothing is due."""
+        return asyncio.get_running_loop().time() - self._heard if self._asked else 0.0
 
     async def fetch(self, job: int, wanted: Iterable[tuple[bytes, int]]) -> None:
         """Return when all contents, given with their sizes, have arrived.
@@ -59,6 +76,8 @@ class Uploads:
         if self._pending + sum(sizes[digest] for digest in fresh) > room:
             raise BackendRefused(Reason.NODE_DISK, f"its inputs do not fit into half of a store of {room * 2} bytes")
         loop = asyncio.get_running_loop()
+        if not self._asked:
+            self._heard = loop.time()
         for digest in fresh:
             self._asked[digest] = _Upload(job, sizes[digest], loop.create_future())
             self._pending += sizes[digest]
@@ -79,6 +98,7 @@ class Uploads:
         last = blob.offset + len(blob.data) == upload.size
         if blob.total != upload.size or blob.offset != upload.offset or (not blob.data and not last):
             raise WireError("a piece of a content is out of order or of another size than announced")
+        self._heard = asyncio.get_running_loop().time()
         upload.offset += len(blob.data)
         if upload.offset > upload.size:
             raise WireError("a content is longer than announced")
@@ -113,11 +133,13 @@ class Uploads:
                 raise StoreFull("too many uploads at a time")
             upload.writer = self._store.writer(blob.digest, blob.total)
             self._open += 1
+        if self._incoming.bytes + len(blob.data) > self._store.limit // 2:
+            raise StoreFull("too much is being sent at a time")
         upload.writer.write(blob.data)
+        self._incoming.bytes += len(blob.data)
         if last:
             upload.writer.commit()
-            upload.writer = None
-            self._open -= 1
+            self._drop_writer(upload)
 
     def _finish(self, digest: bytes, upload: _Upload, error: Exception | None) -> None:
         self._drop_writer(upload)
@@ -133,6 +155,7 @@ class Uploads:
 
     def _drop_writer(self, upload: _Upload) -> None:
         if upload.writer is not None:
+            self._incoming.bytes -= upload.writer.offset
             upload.writer.abort()
             upload.writer = None
             self._open -= 1

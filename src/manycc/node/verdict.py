@@ -21,6 +21,7 @@ LOW_DISK: Final = 16 * 1024**2
 _STOPPED: Final = {
     "text": "it wrote more messages than may be sent",
     "time": "it took longer than a job may",
+    "disk": "it wrote more than a job may",
 }
 _SANDBOX: Final = re.compile(rb"^(?:bwrap|prlimit): ", re.MULTILINE)
 _DISK: Final = re.compile(rb"No space left on device|Disk quota exceeded")
@@ -43,6 +44,9 @@ def judge(finished: Finished, driver: str, disk: str) -> None:
     if finished.signal:
         raise _killed(f"it was ended by {_signal_name(finished.signal)}")
     if finished.exit_code == 0:
+        # gcc does not look whether its depfile, notes or dumps could be written to the end.
+        if _is_full(disk):
+            raise BackendRefused(Reason.NODE_DISK, "the disk is full")
         return
     text = finished.stderr
     if _SANDBOX.search(text):

@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import math
 import os
 import shutil
 import threading
@@ -31,6 +32,10 @@ DEFAULT_LIMIT: Final = 5 * 1024**3
 TOUCH_INTERVAL_S: Final = 3600.0
 LOW_WATER: Final = 0.9
 """Eviction goes on until this part of the bound is left, so that it does not run for every blob."""
+KEEP_FREE: Final = 64 * 1024**2
+"""Bytes of the disk that the store leaves to others, as long as it holds anything that is not in use."""
+IN_USE_S: Final = 60.0
+"""What was used so lately is not given up for the disk's sake: it would only be sent again."""
 RECOUNT_SHARE: Final = 0.05
 """The folder is counted again after this part of the bound was added: other processes add too."""
 _CHUNK: Final = 1024 * 1024
@@ -195,6 +200,7 @@ class Store:
         """Begin a blob that arrives in pieces. Raises StoreFull if it can never fit."""
         if size > self.limit:
             raise StoreFull("a blob is larger than the whole store may be", f"{size} of {self.limit} bytes")
+        self.relieve(size)
         return BlobWriter(self, digest, size)
 
     def add_bytes(self, data: bytes, digest: bytes | None = None) -> bytes:
@@ -213,6 +219,7 @@ class Store:
         """
         if self.has(digest, executable=executable):
             return
+        self.relieve(os.path.getsize(path))
         temporary = self.scratch.file()
         running = hashlib.sha256()
         try:
@@ -255,6 +262,13 @@ class Store:
             self._added_since_count += status.st_size
             self._remember(key, identity_of(status))
             self._touched[key] = time.time()
+
+    def relieve(self, size: int) -> None:
+        """Where the disk is nearly full before the bound is reached, evict for ``size`` bytes to come."""
+        state = os.statvfs(self.root)
+        lack = size + KEEP_FREE - state.f_bavail * state.f_frsize
+        if lack > 0 and self._counted:
+            self._evict(max(0, self._total - lack), time.time() - IN_USE_S)
 
     # -- records of the result cache, which live under the same bound
 
@@ -350,6 +364,7 @@ class Store:
         self._forget(key)
 
     def _write(self, key: bytes, data: bytes) -> None:
+        self.relieve(len(data))
         temporary = self.scratch.file()
         try:
             with open(temporary, "xb") as file:
@@ -379,10 +394,13 @@ class Store:
         if self._total + size <= self.limit:
             return
         self._count()
+        self._evict(max(0, int(self.limit * LOW_WATER) - size))
+
+    def _evict(self, target: int, before: float = math.inf) -> None:
+        """Give up what was used least recently, and not after ``before``, until ``target`` bytes are left."""
         with self._lock:
-            target = max(0, int(self.limit * LOW_WATER) - size)
             for key in sorted(self._sizes, key=lambda key: self._used.get(key, 0.0)):
-                if self._total <= target:
+                if self._total <= target or self._used.get(key, 0.0) > before:
                     break
                 self._discard(key)
                 self.evicted += 1

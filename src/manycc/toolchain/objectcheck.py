@@ -24,6 +24,11 @@ _fields: Final = {
     (2, 1): struct.Struct("<HHIQQQI"),
     (2, 2): struct.Struct(">HHIQQQI"),
 }
+_CHOOSING: Final = (
+    "-m", "--target=", "-flto", "-fno-lto", "-emit-llvm",
+    "-Wa,-m", "-Wa,--32", "-Wa,--64", "-Wa,--x32", "-Wa,-EL", "-Wa,-EB",
+)  # fmt: skip
+"""Beginnings of the options that choose a machine, an ABI or a format."""
 _MACHINES: Final = {
     2: "SPARC", 3: "x86", 8: "MIPS", 20: "PowerPC", 21: "PowerPC64", 22: "S/390", 40: "ARM", 62: "x86-64",
     183: "AArch64", 243: "RISC-V", 247: "BPF", 258: "LoongArch",
@@ -117,10 +122,7 @@ def _abi_options(argv: Sequence[str]) -> tuple[str, ...]:
             options += [argument, next(rest, "")]
         elif argument == "-mllvm":
             next(rest, "")
-        elif argument.startswith(
-            ("-m", "--target=", "-Wa,-m", "-Wa,--32", "-Wa,--64", "-Wa,--x32", "-Wa,-EL", "-Wa,-EB", "-flto", "-fno-lto",
-             "-emit-llvm")
-        ):  # fmt: skip
+        elif argument.startswith(_CHOOSING):
             options.append(argument)
         elif argument == "-o":
             next(rest, "")

@@ -74,6 +74,8 @@ PONG: Final = 24
 BYE: Final = 25
 
 MAX_FRAME: Final = 16 * 1024 * 1024
+MAX_VALUES: Final = 1_000_000
+"""Values in one frame: those of a byte each would take a hundred times as much memory."""
 MAX_PIECE: Final = 1024 * 1024
 MAX_FILE: Final = 512 * 1024 * 1024
 MAX_PATH: Final = 4096
@@ -99,13 +101,14 @@ def pack(message: list[Any]) -> bytes:
 class Framer:
     """Turns a stream of bytes into messages. Bounded: raises WireError on anything out of form.
 
-    ``length`` is the size in bytes on the wire of the message yielded last.
+    ``limit`` bounds a frame's bytes; ``length`` is the size in bytes on the wire of the message yielded last.
     """
 
-    __slots__ = ("_buffer", "length")
+    __slots__ = ("_buffer", "length", "limit")
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int = MAX_FRAME) -> None:
         self._buffer = bytearray()
+        self.limit = limit
         self.length = 0
 
     def feed(self, data: bytes) -> Iterator[list[Any]]:
@@ -117,7 +120,7 @@ class Framer:
         try:
             while size - start >= 4:
                 (length,) = _LENGTH.unpack_from(buffer, start)
-                if length > MAX_FRAME:
+                if length > self.limit:
                     raise WireError(f"a frame of {length} bytes is larger than allowed")
                 if size - start - 4 < length:
                     break
@@ -130,8 +133,26 @@ class Framer:
 
 
 def _unpack(body: bytes) -> list[Any]:
+    values = 0
+
+    def count(container: Any) -> Any:
+        nonlocal values
+        values += 1 + len(container)
+        if values > MAX_VALUES:
+            raise ValueError("more values than a frame may hold")
+        return container
+
     try:
-        message = msgpack.unpackb(body, unicode_errors="surrogateescape", strict_map_key=True, use_list=True)
+        message = msgpack.unpackb(
+            body,
+            unicode_errors="surrogateescape",
+            strict_map_key=True,
+            use_list=True,
+            max_array_len=MAX_INPUTS,
+            max_map_len=MAX_INPUTS,
+            list_hook=count,
+            object_hook=count,
+        )
     except (ValueError, msgpack.UnpackException, RecursionError) as error:
         raise WireError("a frame is not msgpack", str(error)[:200]) from error
     if not isinstance(message, list) or not message or type(message[0]) is not int:

@@ -11,11 +11,13 @@ from typing import Any
 
 import pytest
 
+from manycc.backends import node as backend_module
 from manycc.backends.base import State
 from manycc.backends.node import NodeBackend
-from manycc.errors import BackendError, BackendGone, BackendRefused, InputsChanged
+from manycc.errors import BackendError, BackendGone, BackendRefused, InputsChanged, NotDistributable
 from manycc.job import FILE, FOLDER, LINK, Input, Inputs, Job, Toolchain
 from manycc.reasons import Reason
+from manycc.schedule.pool import Pool
 from manycc.wire import native
 
 GCC = Toolchain("f" * 64, "/usr/bin/gcc", "gcc", "12", "x86_64-linux-gnu", "gcc 12", (), (), {"driver": b"d" * 32})
@@ -321,3 +323,108 @@ def test_slots_are_the_users_word_or_the_nodes() -> None:
 
     play(offered)
     play(asked, slots=8)
+
+
+@pytest.mark.parametrize(
+    "more", [native.pack([native.BYE, "closing"]), b"\xff" * 8, native.pack([native.STATE, {"busy": "x"}])]
+)
+def test_welcome_and_the_end_in_one_piece(more: bytes) -> None:
+    async def test(node: PlayedNode, backend: NodeBackend) -> None:
+        node.say = lambda message: node.writer.write(native.pack(message) + more)  # type: ignore[method-assign,union-attr]
+        assert node.writer is not None
+        node.writer.transport.abort()
+        await until_state(backend, State.DOWN)
+        await connected(backend)
+        assert backend.state is State.DOWN and backend.why
+
+    play(test)
+
+
+async def until_state(backend: NodeBackend, state: State) -> None:
+    changed = asyncio.Event()
+    end = backend.on_change(changed.set)
+    while backend.state is not state:
+        changed.clear()
+        await asyncio.wait_for(changed.wait(), 5)
+    end()
+
+
+@pytest.mark.parametrize("slots", [float("inf"), "3", None, -1, [1]])
+def test_welcome_out_of_form_is_a_host_that_is_down(slots: object) -> None:
+    async def test(node: PlayedNode, backend: NodeBackend) -> None:
+        node.welcome = {**WELCOME, "slots": slots}
+        assert node.writer is not None
+        node.writer.transport.abort()
+        await until_state(backend, State.DOWN)
+        await connected(backend)
+        assert backend.state is State.DOWN and "slots" in backend.why
+
+    play(test)
+
+
+def test_state_out_of_form_cuts_the_peer_off() -> None:
+    async def test(node: PlayedNode, backend: NodeBackend) -> None:
+        node.say([native.STATE, {"busy": 2, "queued": 1}])
+        node.say([native.STATE, {"busy": "many"}])
+        await until_state(backend, State.DOWN)
+        assert backend.others == 0
+
+    play(test)
+
+
+def test_node_that_does_not_say_whether_it_has_the_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test(node: PlayedNode, backend: NodeBackend) -> None:
+        node.verdict = None  # type: ignore[assignment]
+        say = node.say
+        node.say = lambda message: None if message[0] == native.PROVEN else say(message)  # type: ignore[method-assign]
+        # A job in line is turned away when the time is over; nothing else would wake it.
+        with pytest.raises(NotDistributable) as caught:
+            await asyncio.wait_for(Pool([backend]).acquire(GCC), 5)
+        assert caught.value.reason is Reason.NO_TOOLCHAIN and "in time" in caught.value.detail
+        say([native.PROVEN, 1, ""])
+        while not backend.proven(GCC):
+            await asyncio.sleep(0.001)
+        assert backend.refusal(GCC) == ""
+
+    monkeypatch.setattr(backend_module, "PROVE_TIMEOUT_S", 0.05)
+    play(test)
+
+
+def test_refused_toolchain_is_asked_about_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test(node: PlayedNode, backend: NodeBackend) -> None:
+        node.verdict = "cc1 differs"
+        assert await backend.prove(GCC) == "cc1 differs"
+        assert backend.refusal(GCC) == "cc1 differs"
+        node.verdict = ""
+        while backend.refusal(GCC):
+            await asyncio.sleep(0.001)
+        assert [sentence for _, sentence in backend.verdicts()] == ["cc1 differs"]  # what it said last
+        host = await asyncio.wait_for(Pool([backend]).acquire(GCC), 5)
+        assert host.backend.proven(GCC)
+
+    monkeypatch.setattr(backend_module, "REFUSAL_S", 0.05)
+    play(test)
+
+
+def test_answers_to_questions_never_asked_are_not_kept() -> None:
+    async def test(node: PlayedNode, backend: NodeBackend) -> None:
+        for number in range(100, 200):
+            node.say([native.PROVEN, number, ""])
+        assert await backend.prove(GCC) == ""
+        assert len(backend._verdicts) == 1
+
+    play(test)
+
+
+def test_content_that_two_inputs_share_outlives_one_of_them(tmp_path: Path) -> None:
+    async def test(node: PlayedNode, backend: NodeBackend) -> None:
+        one, two = source(tmp_path / "1.h", "same"), source(tmp_path / "2.h", "same")
+        task = asyncio.create_task(backend.run(job(one, two)))
+        number = (await node.next(native.JOB))[1]
+        backend.retire(two)
+        node.say([native.MISSING, number, [one.digest]])
+        assert (await node.next(native.BLOB))[1] == one.digest
+        node.result(number)
+        await task
+
+    play(test)

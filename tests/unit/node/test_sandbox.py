@@ -10,6 +10,7 @@ import stat
 import tempfile
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from manycc.errors import ConfigError
 from manycc.job import FILE, LINK
 from manycc.node import tree
 from manycc.node.options import NodeOptions
-from manycc.node.process import Child, Finished
+from manycc.node.process import OOM_SCORE, Child, Finished
 from manycc.node.sandbox import Sandbox, find_sandbox
 from manycc.node.staging import Root, Workplace
 from manycc.node.tree import Entry
@@ -145,6 +146,12 @@ def test_it_has_no_rights(box: Box) -> None:
     caps = {line.split()[0]: line.split()[1] for line in text.splitlines() if line.startswith("Cap")}
     assert int(caps["CapEff:"], 16) == int(caps["CapPrm:"], 16) == int(caps["CapBnd:"], 16) == 0
     assert "NoNewPrivs: 1" in text
+
+
+def test_it_is_killed_before_the_node_where_memory_runs_out(box: Box) -> None:
+    mine = int(Path("/proc/self/oom_score_adj").read_text())
+    done = box.run("cat /proc/self/oom_score_adj")
+    assert int(done.stdout) == OOM_SCORE > mine, done
 
 
 def test_its_environment_is_what_it_was_given(box: Box) -> None:

@@ -12,6 +12,7 @@ import pytest
 from manycc.node import server, service, session
 from manycc.node.options import NodeOptions
 from manycc.node.service import Node
+from manycc.node.uploads import ContentGone
 from manycc.wire import native
 
 pytestmark = pytest.mark.skipif(shutil.which("bwrap") is None, reason="needs bwrap")
@@ -101,6 +102,38 @@ def test_connections_of_one_address_are_bounded(tmp_path: Path, monkeypatch: pyt
         fourth.write(HELLO)
         await reader.readexactly(4)
         fourth.close()
+
+    with_node(tmp_path, body)
+
+
+def test_an_agent_that_does_not_send_what_it_was_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "GREETING_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(session, "SILENCE_S", 0.3)
+
+    async def body(node: Node) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", node.port)
+        writer.write(HELLO)
+        await reader.readexactly(4)
+        (open_session,) = node._sessions
+        waiting = asyncio.create_task(open_session._uploads.fetch(1, [(bytes(32), 10)]))
+        closed = asyncio.create_task(until_closed(reader))
+        while not closed.done():  # it lives, and says so; that is not what was asked for
+            writer.write(native.pack([native.PING, 1]))
+            await asyncio.wait([closed], timeout=0.01)
+        with pytest.raises(ContentGone):
+            await waiting
+        writer.close()
+
+    with_node(tmp_path, body)
+
+
+def test_the_first_message_is_a_small_one(tmp_path: Path) -> None:
+    async def body(node: Node) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", node.port)
+        writer.write(native.PREAMBLE + (session.MAX_GREETING + 1).to_bytes(4, "little"))
+        (message,) = native.Framer().feed(await until_closed(reader))
+        assert message[0] == native.BYE
+        writer.close()
 
     with_node(tmp_path, body)
 

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from manycc.errors import BackendRefused
 from manycc.job import FILE, FOLDER, LINK
 from manycc.node import tree
-from manycc.node.staging import DEVICES, Mount, Root, RootPool, Workplace
+from manycc.node.staging import DEVICES, MAX_MOUNTS, Mount, Root, RootPool, Workplace
 from manycc.node.tree import Entry, Tree
 from manycc.store.store import BlobMissing, Store
 
@@ -168,6 +169,16 @@ def test_folders_within_folders_and_tmp(store: Store) -> None:
         ("write", "/tmp/x/w/o"),
     ]
     assert root.path
+
+
+def test_more_mounts_than_a_job_may_have(store: Store) -> None:
+    one = file(store, "/w/a.c")
+    made = tree_of([one, *(Entry(FOLDER, f"/w/{number}") for number in range(MAX_MOUNTS))], "/w")
+    place = Workplace(store)
+    with pytest.raises(BackendRefused):
+        place.prepare(Root(store), made, ["/w"])
+    made = tree_of([one, *(Entry(FOLDER, f"/x/{number}") for number in range(MAX_MOUNTS))], "/w")
+    place.prepare(Root(store), made, ["/w"])
 
 
 def test_the_private_folder_itself_may_be_written(store: Store) -> None:

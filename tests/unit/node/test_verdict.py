@@ -73,3 +73,6 @@ def test_a_full_disk_is_the_disks_fault(monkeypatch: pytest.MonkeyPatch) -> None
     with pytest.raises(BackendRefused) as refusal:
         judge(finished(stderr=b"a.s: Auf dem Ger\xc3\xa4t ist kein Platz\n"), "gcc", "/")
     assert refusal.value.reason is Reason.NODE_DISK
+    with pytest.raises(BackendRefused) as refusal:  # what lies beside the object may have been cut off
+        judge(finished(exit_code=0), "gcc", "/")
+    assert refusal.value.reason is Reason.NODE_DISK

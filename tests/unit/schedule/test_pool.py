@@ -286,3 +286,42 @@ def test_local_slots_are_fair_and_survive_cancelling() -> None:
         assert local.busy == 0
 
     run(test)
+
+
+def test_local_slot_released_right_after_a_waiter_was_cancelled() -> None:
+    async def test() -> None:
+        local = LocalSlots(1)
+        await local.acquire()
+        waiting = asyncio.create_task(local.acquire())
+        await settled(waiting)
+        waiting.cancel()
+        local.release()  # passes over the cancelled one before that has run
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        assert (local.busy, local.waiting) == (0, 0)
+
+    run(test)
+
+
+def test_free_host_is_not_withheld_by_a_line_that_cannot_use_it() -> None:
+    async def test() -> None:
+        free, full = FakeBackend("free", 1), FakeBackend("full", 1)
+        pool = Pool([free, full])
+        await pool.acquire(GCC, frozenset(("free",)))
+        waiting = asyncio.create_task(pool.acquire(GCC, frozenset(("free",))))
+        assert not await settled(waiting)
+        assert (await asyncio.wait_for(pool.acquire(GCC), 1)).backend.name == "free"
+        waiting.cancel()
+
+    run(test)
+
+
+def test_host_that_was_down_is_not_waited_for_while_it_is_tried_again() -> None:
+    async def test() -> None:
+        backend = FakeBackend("dead", state=State.CONNECTING)
+        backend.why = "it did not answer in time"
+        with pytest.raises(NotDistributable) as caught:
+            await asyncio.wait_for(Pool([backend]).acquire(GCC), 1)
+        assert caught.value.reason is Reason.HOSTS_DOWN
+
+    run(test)

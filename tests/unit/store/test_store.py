@@ -261,6 +261,36 @@ def test_a_full_disk_is_told_as_such(store: Store, monkeypatch: pytest.MonkeyPat
     assert not store.has(sha(b"x"))
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="NOT TESTED: needs root to mount a small file system")
+def test_a_disk_that_is_full_below_the_bound(tmp_path: Path) -> None:
+    mebibyte = 1024**2
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=128m", "tmpfs", str(disk)], check=True)
+    try:
+        old = Store(str(disk / "store"), 1024 * mebibyte)
+        contents = [bytes([number]) * 8 * mebibyte for number in range(15)]
+        for data in contents:
+            old.add_bytes(data)
+        old.close()
+        assert os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize < 16 * mebibyte
+        for folder, _, names in os.walk(disk / "store" / "blobs"):
+            for name in names:
+                os.utime(os.path.join(folder, name), (1000, 1000))
+        store = Store(str(disk / "store"), 1024 * mebibyte)
+        store.wait_counted()
+        assert store.has(sha(contents[7]))  # that makes it one in use
+        large = bytes([99]) * 16 * mebibyte
+        writer = store.writer(sha(large), len(large))
+        writer.write(large)
+        writer.commit()
+        assert store.has(sha(large)) and store.has(sha(contents[7]))
+        assert store.evicted and store.total < 8 * 15 * mebibyte
+        store.close()
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
 def test_more_links_than_a_file_may_have(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     digest = store.add_bytes(b"popular")
     inode = os.stat(blob_path(store, digest)).st_ino

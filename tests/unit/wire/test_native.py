@@ -78,3 +78,13 @@ def test_flipped_bit_is_noticed() -> None:
     data[len(data) // 2] ^= 4
     with pytest.raises(WireError):
         native.decompress(bytes(data), 10_000)
+
+
+def test_many_small_values_are_refused() -> None:
+    many = [[[] for _ in range(50_000)] for _ in range(30)]
+    with pytest.raises(WireError, match="more values"):
+        list(native.Framer().feed(native.pack([native.ANNOUNCE, many])))
+    with pytest.raises(WireError, match="more values"):
+        list(native.Framer().feed(native.pack([native.PING, *[[{}] * 90_000 for _ in range(12)]])))
+    inputs = [[number, 2, "/x", "", 0] for number in range(native.MAX_INPUTS)]
+    assert list(native.Framer().feed(native.pack([native.ANNOUNCE, inputs]))) == [[native.ANNOUNCE, inputs]]
