@@ -109,7 +109,9 @@ async def main(rounds: int, profile: bool) -> None:
         view = FileView(None)
         collector = Collector(view, None)
         manifest = await bench.collect(collector, 0)
-        print(f"  files {len((*manifest.files, *manifest.steady_files))}, folders {len(manifest.folders) + len(manifest.steady_folders)}, items {len(manifest.inputs.items)}")
+        files = [*manifest.files, *manifest.steady_files]
+        folders = len(manifest.folders) + len(manifest.steady_folders)
+        print(f"  files {len(files)}, folders {folders}, items {len(manifest.inputs.items)}")
         if profile:
             profiler = cProfile.Profile()
             profiler.enable()

@@ -35,23 +35,38 @@ class Reason(Enum):
     NOT_COMPILE = ("not-compile", Kind.LOCAL, "links, or does nothing that can be sent", "")
     PREPROCESS_ONLY = ("preprocess-only", Kind.LOCAL, "only preprocesses", "")
     NO_SOURCE = ("no-source", Kind.LOCAL, "names no source file", "")
-    SEVERAL_SOURCES = ("several-sources", Kind.LOCAL, "compiles several sources in one command",
-                       "give each source a command of its own")
+    SEVERAL_SOURCES = (
+        "several-sources",
+        Kind.LOCAL,
+        "compiles several sources in one command",
+        "give each source a command of its own",
+    )
     STDIN_SOURCE = ("stdin-source", Kind.LOCAL, "reads its source from standard input", "")
     LANGUAGE = ("language", Kind.LOCAL, "is in a language that is not sent", "")
-    UNKNOWN_OPTION = ("unknown-option", Kind.LOCAL, "has an option manycc does not know",
-                      "report the option, so that its table can learn it")
+    UNKNOWN_OPTION = (
+        "unknown-option",
+        Kind.LOCAL,
+        "has an option manycc does not know",
+        "report the option, so that its table can learn it",
+    )
     LOCAL_OPTION = ("local-option", Kind.LOCAL, "has an option that only works on this machine", "")
     BAD_COMMAND = ("bad-command", Kind.LOCAL, "has a command line the compiler will refuse", "")
     OUTPUT_SPECIAL = ("output-special", Kind.LOCAL, "writes to something that is not a plain file", "")
     OUTPUT_FOLDER = ("output-folder", Kind.LOCAL, "its output folder is missing or not writable", "")
-    NATIVE_DEBUG = ("native-debug", Kind.LOCAL,
-                    "uses -march=native with -g, which records the spelling of the options",
-                    "name the architecture instead of native")
+    NATIVE_DEBUG = (
+        "native-debug",
+        Kind.LOCAL,
+        "uses -march=native with -g, which records the spelling of the options",
+        "name the architecture instead of native",
+    )
     ENVIRONMENT = ("environment", Kind.LOCAL, "an environment variable changes which compiler parts run", "")
     NOT_A_COMPILER = ("not-a-compiler", Kind.LOCAL, "the command is not a compiler manycc knows", "")
-    COMPILER_WRAPPER = ("compiler-wrapper", Kind.LOCAL, "the compiler is a script or another wrapper",
-                        "put manycc in front of the real compiler, or use CCACHE_PREFIX=manycc with ccache")
+    COMPILER_WRAPPER = (
+        "compiler-wrapper",
+        Kind.LOCAL,
+        "the compiler is a script or another wrapper",
+        "put manycc in front of the real compiler, or use CCACHE_PREFIX=manycc with ccache",
+    )
     DISABLED = ("disabled", Kind.LOCAL, "distribution is switched off (MANYCC_DISABLE)", "")
 
     # -- decided from the inputs
@@ -77,13 +92,21 @@ class Reason(Enum):
     NODE_MEMORY = ("node-memory", Kind.FAILED_OVER, "the node had too little memory for the job", "")
     NODE_DISK = ("node-disk", Kind.FAILED_OVER, "the node's disk or store failed", "free space on the node")
     NODE_FAULT = ("node-fault", Kind.FAILED_OVER, "the node had an internal error", "see the node's log")
-    PROTOCOL = ("protocol", Kind.FAILED_OVER, "the peer does not speak manycc's protocol",
-                "check that the address is a manycc node of a matching version")
+    PROTOCOL = (
+        "protocol",
+        Kind.FAILED_OVER,
+        "the peer does not speak manycc's protocol",
+        "check that the address is a manycc node of a matching version",
+    )
     INPUTS_CHANGED = ("inputs-changed", Kind.FAILED_OVER, "an input kept changing while it was sent", "")
     COMPILER_KILLED = ("compiler-killed", Kind.FAILED_OVER, "the compiler on the node was killed or hit a limit", "")
     WRONG_OBJECT = ("wrong-object", Kind.FAILED_OVER, "the node returned an object of another kind", "")
-    UNEXPECTED_OUTPUT = ("unexpected-output", Kind.FAILED_OVER,
-                         "the node returned other files than the command writes", "")
+    UNEXPECTED_OUTPUT = (
+        "unexpected-output",
+        Kind.FAILED_OVER,
+        "the node returned other files than the command writes",
+        "",
+    )
     REMOTE_ERROR = ("remote-error", Kind.FAILED_OVER, "the compile failed on the node and was repeated here", "")
     OUTPUT_FAILED = ("output-failed", Kind.FAILED_OVER, "the outputs could not be written", "")
 

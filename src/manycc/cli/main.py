@@ -75,7 +75,7 @@ def main(argv: list[str] | None = None) -> int:
 def _run_verb(verb: str, rest: list[str]) -> int:
     if sys.getfilesystemencoding() != "utf-8":
         # Agent, node and launcher agree on UTF-8 names, whatever the caller's locale says.
-        os.execv(sys.executable, [sys.executable, "-X", "utf8", "-m", "manycc.cli", verb, *rest])
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", "-m", "manycc.cli", verb, *rest])  # noqa: S606
     from manycc.cli import output
     from manycc.errors import ConfigError, ManyccError
 

@@ -312,10 +312,9 @@ class FileView:
                 folder.names = list_folder(folder.prefix)
                 folder.count = len(folder.names) if folder.names is not None else 0
             try:
-                if signature_of(os.lstat(folder.path)) == signature_of(status) and is_settled(
-                    status.st_ctime_ns, started
-                ):
-                    folder.signature = signature_of(status)
+                listed = signature_of(status)
+                if signature_of(os.lstat(folder.path)) == listed and is_settled(status.st_ctime_ns, started):
+                    folder.signature = listed
             except OSError:
                 pass
         else:

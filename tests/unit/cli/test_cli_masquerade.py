@@ -61,9 +61,7 @@ def test_a_path_of_any_bytes_is_printed_as_it_is(tmp_path: Path, home: Path, too
     assert done.stdout == strange + b"/cache/masquerade\n"
 
 
-def test_the_launcher_is_a_program_not_a_script(
-    tmp_path: Path, tools: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_launcher_is_a_program_not_a_script(tmp_path: Path, tools: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scripts = tmp_path / "scripts"
     scripts.mkdir()
     (scripts / "manycc").write_text("#!/bin/sh\n")

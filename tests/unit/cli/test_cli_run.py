@@ -86,9 +86,7 @@ def test_a_build_goes_on_without_an_agent(cli: Cli, home: Path, tools: Path, bui
         (["sh", "-c", "kill -9 $$"], 137, "no compile jobs in"),
     ],
 )
-def test_commands_that_fail(
-    cli: Cli, home: Path, tools: Path, command: list[str], code: int, words: str
-) -> None:
+def test_commands_that_fail(cli: Cli, home: Path, tools: Path, command: list[str], code: int, words: str) -> None:
     with ControlAgent(str(home), lambda _: as_json(READY)):
         done = cli("run", "--", *command, env=os.environ | {"MANYCC_HOSTS": "pi"})
     assert done.returncode == code

@@ -26,7 +26,7 @@ def jobs(path: str) -> list[int]:
 
 def test_records_come_back_in_order(path: str) -> None:
     log = RecordLog(path)
-    written: list[Record] = [{"job": number, "src": "a\udcff\n\"ü.c", "phases": {"total": 0.5}} for number in range(5)]
+    written: list[Record] = [{"job": number, "src": 'a\udcff\n"ü.c', "phases": {"total": 0.5}} for number in range(5)]
     assert all(log.write(record) for record in written)
     log.close()
     assert list(read(path)) == written
