@@ -308,6 +308,8 @@ class FileView:
             exists = False
         if exists:
             by_name = folder.count > _LSTAT_COST * len(folder.answers) and folder.count > 64
+            # In containers devices are mounted over plain files, and a listing tells of the files.
+            by_name = by_name or folder.path == "/dev"
             if folder.watched or not by_name:
                 folder.names = list_folder(folder.prefix)
                 folder.count = len(folder.names) if folder.names is not None else 0
