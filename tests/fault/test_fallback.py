@@ -26,6 +26,7 @@ SLOW = (
     "template <int M> struct T<0, M> { static constexpr unsigned long v = M; };\n"
     + "long f() { return T<420, 0>::v; }\n"
 )
+SLOW_NAME = f"slow{os.getpid()}.cc"  # no other test's compiler is taken for ours
 ARGV = ["gcc", "-g", "-c", "a.c", "-o", "a.o"]
 
 
@@ -145,25 +146,25 @@ def test_garbage_from_a_port_that_is_no_node(cluster: Cluster, work: Path, greet
 
 
 def test_node_killed_in_the_middle(cluster: Cluster, work: Path) -> None:
-    (work / "a.cc").write_text(SLOW)
-    argv = ["g++", "-ftemplate-depth=1000", "-c", "a.cc", "-o", "a.o"]
+    (work / SLOW_NAME).write_text(SLOW)
+    argv = ["g++", "-ftemplate-depth=1000", "-c", SLOW_NAME, "-o", "a.o"]
     wanted = local_object(work, argv)
     process = subprocess.Popen([cluster.launcher, *argv], cwd=work, env=cluster.env)
-    until(lambda: compilers("a.cc"))
+    until(lambda: compilers(SLOW_NAME))
     cluster.nodes[0].kill()
     assert process.wait(60) == 0
     assert (work / "a.o").read_bytes() == wanted
     record = cluster.wait_records(1)[-1]
     assert record["reason"] == "node-lost"
-    until(lambda: not any_process("a.cc"))
+    until(lambda: not any_process(SLOW_NAME))
 
 
 def test_remote_compiler_killed(cluster: Cluster, work: Path) -> None:
-    (work / "a.cc").write_text(SLOW)
-    argv = ["g++", "-ftemplate-depth=1000", "-c", "a.cc", "-o", "a.o"]
+    (work / SLOW_NAME).write_text(SLOW)
+    argv = ["g++", "-ftemplate-depth=1000", "-c", SLOW_NAME, "-o", "a.o"]
     wanted = local_object(work, argv)
     process = subprocess.Popen([cluster.launcher, *argv], cwd=work, env=cluster.env, stderr=subprocess.PIPE)
-    for pid in until(lambda: compilers("a.cc")):
+    for pid in until(lambda: compilers(SLOW_NAME)):
         os.kill(pid, signal.SIGKILL)
     _, stderr = process.communicate(timeout=60)
     assert (process.returncode, stderr) == (0, b"")
@@ -172,15 +173,15 @@ def test_remote_compiler_killed(cluster: Cluster, work: Path) -> None:
 
 
 def test_caller_killed_cancels_on_the_node(cluster: Cluster, work: Path) -> None:
-    (work / "a.cc").write_text(SLOW)
+    (work / SLOW_NAME).write_text(SLOW)
     process = subprocess.Popen(
-        [cluster.launcher, "g++", "-ftemplate-depth=1000", "-c", "a.cc", "-o", "a.o"], cwd=work, env=cluster.env
+        [cluster.launcher, "g++", "-ftemplate-depth=1000", "-c", SLOW_NAME, "-o", "a.o"], cwd=work, env=cluster.env
     )
-    until(lambda: compilers("a.cc"))
+    until(lambda: compilers(SLOW_NAME))
     process.send_signal(signal.SIGINT)
     process.wait(10)
-    until(lambda: not any_process("a.cc"), limit_s=1.0)
-    assert sorted(os.listdir(work)) == ["a.c", "a.cc"]
+    until(lambda: not any_process(SLOW_NAME), limit_s=1.0)
+    assert sorted(os.listdir(work)) == ["a.c", SLOW_NAME]
     assert cluster.wait_records(1)[-1]["reason"] == "cancelled"
     (work / "a.c").write_text(SMALL)
     assert check(cluster, work)["reason"] == "remote"  # its slot is free again
@@ -205,13 +206,13 @@ def test_connection_cut(cluster: Cluster, work: Path, cut: int, way: str) -> Non
 
 
 def test_agent_killed_in_the_middle(cluster: Cluster, work: Path) -> None:
-    (work / "a.cc").write_text(SLOW)
-    argv = ["g++", "-ftemplate-depth=1000", "-c", "a.cc", "-o", "a.o"]
+    (work / SLOW_NAME).write_text(SLOW)
+    argv = ["g++", "-ftemplate-depth=1000", "-c", SLOW_NAME, "-o", "a.o"]
     wanted = local_object(work, argv)
     check(cluster, work)
     pid = cluster.agent_pid()
     process = subprocess.Popen([cluster.launcher, *argv], cwd=work, env=cluster.env)
-    until(lambda: compilers("a.cc"))
+    until(lambda: compilers(SLOW_NAME))
     os.kill(pid, signal.SIGKILL)
     assert process.wait(60) == 0
     assert (work / "a.o").read_bytes() == wanted
