@@ -45,6 +45,15 @@ def leftovers(marker: str) -> list[str]:
     return found
 
 
+def agent_cpu(cluster: Cluster) -> float:
+    """CPU seconds the agent has used; 0 before it runs."""
+    pid = cluster.agent_pid()
+    if not pid:
+        return 0.0
+    with open(f"/proc/{pid}/schedstat", encoding="ascii") as file:
+        return int(file.read().split()[0]) / 1e9
+
+
 def generate(folder: str, files: int) -> None:
     """A ninja build of so many C files, each including a shared header."""
     os.makedirs(folder)
@@ -69,11 +78,13 @@ def run(folder: str, files: int, parallel: int, nodes: int, jobs: int) -> dict[s
         env = {**cluster.env, "PATH": os.path.dirname(cluster.launcher) + ":" + os.environ["PATH"]}
         for turn in ("first", "second"):
             begun = time.monotonic()
+            agent_before = agent_cpu(cluster)
             done = subprocess.run(
                 ["ninja", f"-j{parallel}"], cwd=work, env=env, capture_output=True, text=True, timeout=1800, check=False
             )
             assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
             figures[f"{turn} build s"] = round(time.monotonic() - begun, 1)
+            figures[f"{turn} build, agent ms a job"] = round((agent_cpu(cluster) - agent_before) / files * 1e3, 2)
             assert all(os.path.getsize(os.path.join(work, f"f{number}.o")) for number in range(files))
             if turn == "first":
                 agent = cluster.agent_pid()
@@ -108,7 +119,7 @@ def main() -> int:
     folder = tempfile.mkdtemp(prefix="manycc-many-")
     try:
         for name, value in run(folder, options.files, options.parallel, options.nodes, options.jobs).items():
-            print(f"{name:24} {value}")
+            print(f"{name:32} {value}")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return 0

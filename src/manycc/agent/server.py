@@ -110,7 +110,7 @@ class LauncherConnection:
             return
         agent.connections.add(self)
         agent.drained.clear()
-        self._loop.add_reader(sock, self._readable)
+        self._loop.add_reader(sock.fileno(), self._readable)
         self._readable()  # the request is mostly there already
 
     def _readable(self) -> None:
@@ -194,15 +194,15 @@ class LauncherConnection:
     def _close(self) -> None:
         if self._open:
             self._open = False
-            self._loop.remove_reader(self._socket)
+            self._loop.remove_reader(self._socket.fileno())
             if self._unsent:
-                self._loop.remove_writer(self._socket)
+                self._loop.remove_writer(self._socket.fileno())
             self._socket.close()
             self._agent.closed(self)
 
     def _writable(self) -> None:
         data, self._unsent = self._unsent, b""
-        self._loop.remove_writer(self._socket)
+        self._loop.remove_writer(self._socket.fileno())
         self._send(data)
         if not self._unsent and self._task is not None and self._task.done():
             self._close()
@@ -216,7 +216,7 @@ class LauncherConnection:
             return  # it is gone, as the next read will show
         if sent < len(data):
             self._unsent = data[sent:]
-            self._loop.add_writer(self._socket, self._writable)
+            self._loop.add_writer(self._socket.fileno(), self._writable)
 
     # -- flow.Caller
 
@@ -258,7 +258,7 @@ class Listener:
         self._agent = agent
         self._socket = sock
         self._loop = asyncio.get_running_loop()
-        self._loop.add_reader(sock, self._accept)
+        self._loop.add_reader(sock.fileno(), self._accept)
 
     def _accept(self) -> None:
         try:
@@ -268,7 +268,7 @@ class Listener:
             pass
         except OSError as error:  # no descriptors left: launchers wait in line until some are free
             log.warning("cannot accept: %s", error)
-            self._loop.remove_reader(self._socket)
+            self._loop.remove_reader(self._socket.fileno())
             self._loop.call_later(_ACCEPT_AGAIN_S, self._resume)
 
     def _accept_one(self) -> None:
@@ -278,11 +278,11 @@ class Listener:
 
     def _resume(self) -> None:
         if self._socket.fileno() >= 0:
-            self._loop.add_reader(self._socket, self._accept)
+            self._loop.add_reader(self._socket.fileno(), self._accept)
 
     def close(self) -> None:
         """Turn newcomers away; those that came before, and were not noticed yet, are taken."""
-        self._loop.remove_reader(self._socket)
+        self._loop.remove_reader(self._socket.fileno())
         self._socket.shutdown(socket.SHUT_RD)
         with contextlib.suppress(OSError):  # at the end of the line
             while True:
