@@ -7,11 +7,11 @@ demo:
 
 test:
 	@scripts/setup.sh test
-	.venv/bin/python -m pytest -q tests
+	.venv/bin/python -m pytest -q -rs tests
 
 test-long:
-	@scripts/setup.sh test
-	MANYCC_TEST_LONG=1 .venv/bin/python -m pytest -q tests
+	@scripts/setup.sh long
+	MANYCC_TEST_LONG=1 .venv/bin/python -m pytest -q -rs tests
 
 lint:
 	@scripts/setup.sh test

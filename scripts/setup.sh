@@ -2,6 +2,7 @@
 # Install what a target needs, on a machine that has Debian's base, python3, pip, gcc and make.
 #   setup.sh run    what manycc itself and the demo need
 #   setup.sh test   that, and what the tests need
+#   setup.sh long   that, and what the long tests need
 # Root installs packages; anyone else is told what is missing.
 set -eu
 cd "$(dirname "$0")/.."
@@ -9,6 +10,11 @@ what=${1:-run}
 
 packages="bubblewrap:bwrap g++:g++ xz-utils:xz perl:perl unicode-data:/usr/share/unicode/Scripts.txt"
 [ "$what" = run ] || packages="$packages cmake:cmake ninja-build:ninja meson:meson ccache:ccache clang-14:clang-14 iproute2:ip strace:strace"
+inc=/usr/include
+[ "$what" != long ] || packages="$packages gettext:msgfmt pkg-config:pkg-config libglib2.0-dev:$inc/glib-2.0/glib.h
+    libfreetype-dev:$inc/freetype2/ft2build.h libxml2-dev:$inc/libxml2/libxml/tree.h libjpeg-dev:$inc/jpeglib.h
+    libpng-dev:$inc/libpng16/png.h libgif-dev:$inc/gif_lib.h libspiro-dev:$inc/spiroentrypoints.h
+    libuninameslist-dev:$inc/uninameslist.h libwoff-dev:$inc/woff2/encode.h"
 missing=""
 for entry in $packages; do
     what_it_brings=${entry#*:}
@@ -30,7 +36,7 @@ fi
 
 # The stamp names everything the environment is made of: any change makes it anew.
 extras=$([ "$what" = run ] && echo "" || echo "[test,lint]")
-stamp=.venv/stamp-$what
+[ "$what" = run ] && stamp=.venv/stamp-run || stamp=.venv/stamp-test
 if [ ! -e "$stamp" ] || [ -n "$(find pyproject.toml setup.py launcher -newer "$stamp")" ]; then
     echo "setup: making .venv"
     [ -x .venv/bin/python ] || python3 -m venv .venv

@@ -25,7 +25,10 @@ def test_many_more_jobs_than_slots(tmp_path: Path) -> None:
     assert sum(reasons.values()) == 500
 
 
-@pytest.mark.parametrize(("name", "debug"), [("lua5.4", False), ("lua5.4", True), ("re2", True)])
+LONG = [("redis", True), ("fontforge", False), ("fontforge", True)] if os.environ.get("MANYCC_TEST_LONG") else []
+
+
+@pytest.mark.parametrize(("name", "debug"), [("lua5.4", False), ("lua5.4", True), ("re2", True), *LONG])
 def test_real_tree_is_identical(tmp_path: Path, name: str, debug: bool) -> None:
     try:
         sources.fetch(trees.TREES[name].package)

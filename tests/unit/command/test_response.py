@@ -60,36 +60,36 @@ def test_split_undoes_escaping(words: list[str]) -> None:
 
 
 def test_nested_files() -> None:
-    files = {"/work/all": "-O2 @more\n-c", "/work/more": "-DX @/abs/last", "/abs/last": "a.c"}
-    found = parse(["gcc", "@all", "-o", "x.o"], "/work", {}, reader(files))
+    files = {"/src/all": "-O2 @more\n-c", "/src/more": "-DX @/abs/last", "/abs/last": "a.c"}
+    found = parse(["gcc", "@all", "-o", "x.o"], "/src", {}, reader(files))
     assert found.argv == ("gcc", "-O2", "-DX", "a.c", "-c", "-o", "x.o")
 
 
 def test_a_missing_file_is_an_argument_the_compiler_will_refuse() -> None:
     for argv in (["gcc", "-c", "@none"], ["gcc", "-c", "a.c", "@none.c"], ["gcc", "-c", "a.c", "-o", "@none"]):
         with pytest.raises(NotDistributable) as caught:
-            parse(argv, "/work", {}, reader({}))
+            parse(argv, "/src", {}, reader({}))
         assert caught.value.reason is Reason.BAD_COMMAND
         assert "@none" in caught.value.detail
 
 
 def test_a_link_through_a_file_is_a_link() -> None:
     with pytest.raises(NotDistributable) as caught:
-        parse(["gcc", "@objects", "-o", "prog"], "/work", {}, reader({"/work/objects": "a.o b.o"}))
+        parse(["gcc", "@objects", "-o", "prog"], "/src", {}, reader({"/src/objects": "a.o b.o"}))
     assert caught.value.reason is Reason.NOT_COMPILE
 
 
 @pytest.mark.parametrize(
     "files",
     [
-        {"/work/x": "@x"},
-        {"/work/x": "-O2 " * 300_000},
-        {"/work/x": "@y " * 1000, "/work/y": "-a " * 1000},
+        {"/src/x": "@x"},
+        {"/src/x": "-O2 " * 300_000},
+        {"/src/x": "@y " * 1000, "/src/y": "-a " * 1000},
     ],
 )
 def test_bounds(files: dict[str, str]) -> None:
     with pytest.raises(NotDistributable) as caught:
-        parse(["gcc", "-c", "@x"], "/work", {}, reader(files))
+        parse(["gcc", "-c", "@x"], "/src", {}, reader(files))
     assert caught.value.reason is Reason.LOCAL_OPTION
 
 
