@@ -13,13 +13,39 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 KILL_AGAIN_S: Final = 1.0
 OOM_SCORE: Final = 500
 """Of 1000: added to what a process is to the kernel that looks for one to kill."""
 _CHUNK: Final = 256 * 1024
+
+
+@contextlib.contextmanager
+def _taken_first() -> Iterator[None]:
+    """What is started meanwhile is what the kernel takes where memory runs out, not the node.
+
+    The score is inherited, so it is there before the compiler is; set afterwards it could come too late.
+    """
+    before = _swap_score(str(OOM_SCORE))
+    try:
+        yield
+    finally:
+        if before:
+            _swap_score(before)
+
+
+def _swap_score(score: str) -> str:
+    """Set this process's oom_score_adj (proc(5)). Returns what it was; empty if it cannot be set."""
+    try:
+        with open("/proc/self/oom_score_adj", "r+", encoding="ascii") as file:
+            before = file.read().strip()
+            file.seek(0)
+            file.write(score)
+    except OSError:
+        return ""
+    return before
 
 
 class Finished(NamedTuple):
@@ -70,16 +96,17 @@ class Child:
         try:
             for _ in range(2):
                 ends += os.pipe2(os.O_CLOEXEC)
-            self._process = subprocess.Popen(
-                line,
-                stdin=subprocess.DEVNULL,
-                stdout=ends[1],
-                stderr=ends[3],
-                env=env,
-                umask=umask,
-                cwd=cwd,
-                start_new_session=True,
-            )
+            with _taken_first():
+                self._process = subprocess.Popen(
+                    line,
+                    stdin=subprocess.DEVNULL,
+                    stdout=ends[1],
+                    stderr=ends[3],
+                    env=env,
+                    umask=umask,
+                    cwd=cwd,
+                    start_new_session=True,
+                )
         except OSError:
             for end in ends:
                 os.close(end)
@@ -87,9 +114,6 @@ class Child:
         os.close(ends[1])
         os.close(ends[3])
         self.pid = self._process.pid
-        # Where memory runs out, the kernel is to take a compiler, whose job is then done elsewhere, not the node.
-        with contextlib.suppress(OSError), open(f"/proc/{self.pid}/oom_score_adj", "w", encoding="ascii") as score:
-            score.write(str(OOM_SCORE))
         self._pipes = (ends[0], ends[2])
         for end in self._pipes:
             os.set_blocking(end, False)
