@@ -87,7 +87,7 @@ class LauncherConnection:
     """One launcher: one request, one answer, and its end.
 
     On a plain socket, not an asyncio transport: at one request a connection, a transport's set-up and
-    the extra turns of the loop would be a third of the agent's work for a warm job.
+    the extra turns of the loop would be a sixth of the agent's work for a warm job.
     """
 
     def __init__(self, agent: Agent, sock: socket.socket) -> None:
