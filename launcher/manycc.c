@@ -35,7 +35,7 @@
 #include <unistd.h>
 
 #define MAX_REQUEST (16u << 20) /* bytes of payload that the agent takes */
-#define MAX_DEPTH 8             /* launchers within compilers within launchers … */
+#define MAX_DEPTH 8             /* times that a compiler may run itself through launchers */
 #define MAX_REPLACED 2          /* agents of another version replaced for the sake of one job */
 #define FAILED_REST 10          /* seconds without another start after one that failed */
 #define READY_FD 3              /* where a new agent says that it listens */
@@ -45,6 +45,7 @@ static struct {
     int argc;
     char compiler[PATH_MAX]; /* absolute, links kept */
     char cwd[PATH_MAX];      /* empty where it has no path any more */
+    char mark[48];           /* its file, as MANYCC_GUARD names it in launchers below */
 } job;
 
 static struct stat self;        /* this program's file */
@@ -111,7 +112,7 @@ static bool find_on_path(const char *name, char out[PATH_MAX], bool *met_self) {
  */
 static void find_compiler(void) {
     char *name = job.argv[0];
-    struct stat file;
+    struct stat file = {0};
     bool by_path = strchr(name, '/') != NULL, found;
     bool met_self = by_path && stat(name, &file) == 0 && is_self(&file);
     const char *base = *name == '/' ? "" : job.cwd;
@@ -120,18 +121,14 @@ static void find_compiler(void) {
     const char *why = met_self ? "not found except as a link to manycc" : "not found";
     if (!found) die(127, name, why, "install the compiler, or add its folder to PATH");
     if (met_self) job.argv[0] = job.compiler;
-}
-
-/* How many launchers there are around this one; -1 if none has exec'ed a compiler. */
-static long guard_depth(void) {
-    const char *depth = getenv("MANYCC_GUARD");
-    return depth != NULL ? strtol(depth, NULL, 10) : -1;
+    stat(job.compiler, &file);
+    snprintf(job.mark, sizeof job.mark, ":%llx:%llx ", (long long)file.st_dev, (long long)file.st_ino);
 }
 
 static _Noreturn void run_compiler(void) {
-    char depth[24];
-    snprintf(depth, sizeof depth, "%ld", guard_depth() > 0 ? guard_depth() + 1 : 1);
-    if (setenv("MANYCC_GUARD", depth, 1) != 0) die(1, job.compiler, strerror(errno), "free some memory");
+    char *around = getenv("MANYCC_GUARD"), *guard;
+    bool made = asprintf(&guard, "%s%d%s", around != NULL ? around : "", (int)getpid(), job.mark) > 0;
+    if (!made || setenv("MANYCC_GUARD", guard, 1) != 0) die(1, job.compiler, strerror(errno), "free some memory");
     execvp(job.compiler, job.argv); /* a path with a slash is not looked up */
     die(errno == ENOENT ? 127 : 126, job.compiler, strerror(errno), "see whether it runs without manycc");
 }
@@ -486,9 +483,12 @@ int main(int argc, char **argv) {
     double seconds = setting("MANYCC_AGENT_TIMEOUT") != NULL ? strtod(setting("MANYCC_AGENT_TIMEOUT"), NULL) : 0;
     if (!(seconds >= 0.001 && seconds <= 86400)) seconds = 20;
     patience = (struct timeval){(long)seconds, (long)((seconds - (double)(long)seconds) * 1e6)};
-    if (guard_depth() > MAX_DEPTH) die(1, job.compiler, "calls itself through manycc", "see where its name leads");
+    /* What a launcher around this one runs may ask for jobs of its own; what asks for itself goes in a circle. */
+    int times = 0;
+    for (const char *at = getenv("MANYCC_GUARD"); at != NULL && (at = strstr(at, job.mark)) != NULL; at++) times++;
+    if (times > MAX_DEPTH) die(1, job.compiler, "calls itself through manycc", "see where its name leads");
     bool off = setting("MANYCC_DISABLE") != NULL && strcmp(setting("MANYCC_DISABLE"), "0") != 0;
-    if (guard_depth() < 0 && !off) run_by_agent();
-    if (guard_depth() < 0 && off && !fail("disabled", "MANYCC_DISABLE")) record();
+    if (!off && times == 0) run_by_agent();
+    else if (!fail(off ? "disabled" : "nested", off ? "MANYCC_DISABLE" : "MANYCC_GUARD")) record();
     run_compiler();
 }

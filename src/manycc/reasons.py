@@ -41,7 +41,7 @@ class Reason(Enum):
         "compiles several sources in one command",
         "give each source a command of its own",
     )
-    STDIN_SOURCE = ("stdin-source", Kind.LOCAL, "reads its source from standard input", "")
+    STDIN_SOURCE = ("stdin-source", Kind.LOCAL, "reads its source from standard input", "write the source to a file")
     LANGUAGE = ("language", Kind.LOCAL, "is in a language that is not sent", "")
     UNKNOWN_OPTION = (
         "unknown-option",
@@ -49,47 +49,134 @@ class Reason(Enum):
         "has an option manycc does not know",
         "report the option, so that its table can learn it",
     )
-    LOCAL_OPTION = ("local-option", Kind.LOCAL, "has an option that only works on this machine", "")
-    BAD_COMMAND = ("bad-command", Kind.LOCAL, "has a command line the compiler will refuse", "")
-    OUTPUT_SPECIAL = ("output-special", Kind.LOCAL, "writes to something that is not a plain file", "")
-    OUTPUT_FOLDER = ("output-folder", Kind.LOCAL, "its output folder is missing or not writable", "")
+    LOCAL_OPTION = (
+        "local-option",
+        Kind.LOCAL,
+        "has an option that only works on this machine",
+        "manycc explain names the option: without it the job could be sent",
+    )
+    BAD_COMMAND = (
+        "bad-command",
+        Kind.LOCAL,
+        "has a command line the compiler will refuse",
+        "see the compiler's own message",
+    )
+    OUTPUT_SPECIAL = (
+        "output-special",
+        Kind.LOCAL,
+        "writes to something that is not a plain file",
+        "write to a plain file",
+    )
+    OUTPUT_FOLDER = (
+        "output-folder",
+        Kind.LOCAL,
+        "its output folder is missing or not writable",
+        "see the compiler's own message, and the folder's permissions",
+    )
     NATIVE_DEBUG = (
         "native-debug",
         Kind.LOCAL,
         "uses -march=native with -g, which records the spelling of the options",
         "name the architecture instead of native",
     )
-    ENVIRONMENT = ("environment", Kind.LOCAL, "an environment variable changes which compiler parts run", "")
-    NOT_A_COMPILER = ("not-a-compiler", Kind.LOCAL, "the command is not a compiler manycc knows", "")
+    ENVIRONMENT = (
+        "environment",
+        Kind.LOCAL,
+        "an environment variable changes which compiler parts run",
+        "unset the variable that manycc explain names",
+    )
+    NOT_A_COMPILER = (
+        "not-a-compiler",
+        Kind.LOCAL,
+        "the command is not a compiler manycc knows",
+        "put manycc before compilers only; for a whole build, manycc run -- make",
+    )
     COMPILER_WRAPPER = (
         "compiler-wrapper",
         Kind.LOCAL,
         "the compiler is a script or another wrapper",
         "put manycc in front of the real compiler, or use CCACHE_PREFIX=manycc with ccache",
     )
-    DISABLED = ("disabled", Kind.LOCAL, "distribution is switched off (MANYCC_DISABLE)", "")
+    NESTED = ("nested", Kind.LOCAL, "was asked for by the very program that manycc runs here for the same job", "")
+    DISABLED = ("disabled", Kind.LOCAL, "distribution is switched off (MANYCC_DISABLE)", "unset MANYCC_DISABLE")
 
     # -- decided from the inputs
-    SOURCE_UNREADABLE = ("source-unreadable", Kind.LOCAL, "the source cannot be read", "")
-    PRECOMPILED_HEADER = ("precompiled-header", Kind.LOCAL, "uses a precompiled header", "")
-    MODULES = ("modules", Kind.LOCAL, "uses C++ modules", "")
-    TIMESTAMP_MACRO = ("timestamp-macro", Kind.LOCAL, "uses a macro that holds a time only this machine knows", "")
-    COMPUTED_INCBIN = ("computed-incbin", Kind.LOCAL, "includes a binary file whose name is computed", "")
-    INPUTS_UNKNOWN = ("inputs-unknown", Kind.LOCAL, "its inputs could not be found out", "")
-    INPUT_TOO_LARGE = ("input-too-large", Kind.LOCAL, "an input is larger than may be sent", "")
+    SOURCE_UNREADABLE = ("source-unreadable", Kind.LOCAL, "the source cannot be read", "see the compiler's own message")
+    PRECOMPILED_HEADER = (
+        "precompiled-header",
+        Kind.LOCAL,
+        "uses a precompiled header",
+        "build without precompiled headers: what they save here keeps the nodes from helping",
+    )
+    MODULES = ("modules", Kind.LOCAL, "uses C++ modules", "sources that neither make nor import modules are sent")
+    TIMESTAMP_MACRO = (
+        "timestamp-macro",
+        Kind.LOCAL,
+        "uses a macro that holds a time only this machine knows",
+        "leave __TIMESTAMP__ out of the source; for __DATE__ and __TIME__, set SOURCE_DATE_EPOCH",
+    )
+    COMPUTED_INCBIN = (
+        "computed-incbin",
+        Kind.LOCAL,
+        "includes a binary file whose name is computed",
+        "name the file literally in .incbin",
+    )
+    INPUTS_UNKNOWN = (
+        "inputs-unknown",
+        Kind.LOCAL,
+        "its inputs could not be found out",
+        "see the detail in manycc explain, and report it if the command is an ordinary one",
+    )
+    INPUT_TOO_LARGE = (
+        "input-too-large",
+        Kind.LOCAL,
+        "an input is larger than may be sent",
+        "keep large data out of sources: link it in instead",
+    )
 
     # -- decided by the scheduler
     LOCAL_SLOT = ("local-slot", Kind.LOCAL, "a local slot was the best place", "")
     NO_HOSTS = ("no-hosts", Kind.LOCAL, "no hosts are configured", "set MANYCC_HOSTS or use manycc run")
     HOSTS_DOWN = ("hosts-down", Kind.FAILED_OVER, "no configured host answers", "see manycc hosts")
-    NO_TOOLCHAIN = ("no-toolchain", Kind.FAILED_OVER, "no host has this very compiler", "see manycc explain")
+    NO_TOOLCHAIN = (
+        "no-toolchain",
+        Kind.FAILED_OVER,
+        "no host has this very compiler",
+        "manycc explain says what differs: install the same compiler on the node",
+    )
+    QUARANTINED = (
+        "quarantined",
+        Kind.FAILED_OVER,
+        "the hosts with this compiler are quarantined: one returned other bytes than the compiler here writes",
+        "see manycc hosts and the report it names; when the host is sound again, manycc verify --forgive HOST",
+    )
 
     # -- something went wrong with a node or on the way: the job was done again, locally
-    NODE_LOST = ("node-lost", Kind.FAILED_OVER, "the connection to the node was lost", "")
-    NODE_TIMEOUT = ("node-timeout", Kind.FAILED_OVER, "the node did not answer in time", "")
-    NODE_REFUSED = ("node-refused", Kind.FAILED_OVER, "the node refused the job", "")
-    NODE_BUSY = ("node-busy", Kind.FAILED_OVER, "the node had no room for the job", "")
-    NODE_MEMORY = ("node-memory", Kind.FAILED_OVER, "the node had too little memory for the job", "")
+    NODE_LOST = (
+        "node-lost",
+        Kind.FAILED_OVER,
+        "the connection to the node was lost",
+        "see the node's log, and the network, if it comes again",
+    )
+    NODE_TIMEOUT = (
+        "node-timeout",
+        Kind.FAILED_OVER,
+        "the node did not answer in time",
+        "see manycc hosts: the node may be overloaded or its network slow",
+    )
+    NODE_REFUSED = ("node-refused", Kind.FAILED_OVER, "the node refused the job", "see manycc explain for its sentence")
+    NODE_BUSY = (
+        "node-busy",
+        Kind.FAILED_OVER,
+        "the node had no room for the job",
+        "lower the slots of that host in MANYCC_HOSTS, or its --jobs",
+    )
+    NODE_MEMORY = (
+        "node-memory",
+        Kind.FAILED_OVER,
+        "the node had too little memory for the job",
+        "give the node fewer slots, or more memory",
+    )
     NODE_DISK = ("node-disk", Kind.FAILED_OVER, "the node's disk or store failed", "free space on the node")
     NODE_FAULT = ("node-fault", Kind.FAILED_OVER, "the node had an internal error", "see the node's log")
     PROTOCOL = (
@@ -98,17 +185,42 @@ class Reason(Enum):
         "the peer does not speak manycc's protocol",
         "check that the address is a manycc node of a matching version",
     )
-    INPUTS_CHANGED = ("inputs-changed", Kind.FAILED_OVER, "an input kept changing while it was sent", "")
-    COMPILER_KILLED = ("compiler-killed", Kind.FAILED_OVER, "the compiler on the node was killed or hit a limit", "")
-    WRONG_OBJECT = ("wrong-object", Kind.FAILED_OVER, "the node returned an object of another kind", "")
+    INPUTS_CHANGED = (
+        "inputs-changed",
+        Kind.FAILED_OVER,
+        "an input kept changing while it was sent",
+        "let nothing rewrite sources while they are compiled",
+    )
+    COMPILER_KILLED = (
+        "compiler-killed",
+        Kind.FAILED_OVER,
+        "the compiler on the node was killed or hit a limit",
+        "see the node's log: a limit on memory or time (manycc node --help), or its kernel",
+    )
+    WRONG_OBJECT = (
+        "wrong-object",
+        Kind.FAILED_OVER,
+        "the node returned an object of another kind",
+        "see the node's log; it gets no jobs for a while",
+    )
     UNEXPECTED_OUTPUT = (
         "unexpected-output",
         Kind.FAILED_OVER,
         "the node returned other files than the command writes",
-        "",
+        "report the command: its outputs are not fully known",
     )
-    REMOTE_ERROR = ("remote-error", Kind.FAILED_OVER, "the compile failed on the node and was repeated here", "")
-    OUTPUT_FAILED = ("output-failed", Kind.FAILED_OVER, "the outputs could not be written", "")
+    REMOTE_ERROR = (
+        "remote-error",
+        Kind.FAILED_OVER,
+        "the compile failed on the node and was repeated here",
+        "nothing if it fails here, too; else report it with manycc explain",
+    )
+    OUTPUT_FAILED = (
+        "output-failed",
+        Kind.FAILED_OVER,
+        "the outputs could not be written",
+        "free space in the output folder",
+    )
 
     # -- something went wrong with the agent: the launcher ran the compiler
     AGENT_LOST = ("agent-lost", Kind.FAILED_OVER, "the agent died", "see the agent's log")

@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import random
+import re
 import select
 import shutil
 import signal
@@ -186,11 +187,18 @@ def place(tmp_path: Path, tools: Path) -> Iterator[Place]:
     made.end()
 
 
-def said(done: subprocess.CompletedProcess[bytes]) -> list[bytes]:
-    """The words the compiler was called by, its guard last."""
+def guarded(done: subprocess.CompletedProcess[bytes]) -> tuple[list[bytes], str]:
+    """The words the compiler was called by, and the MANYCC_GUARD it got."""
     assert (done.returncode, done.stderr) == (HERE_CODE, b"compiled here\n")
-    *words, _path, end = done.stdout.split(b"\0")
+    *words, guard, _path, end = done.stdout.split(b"\0")
     assert end == b""
+    return words, guard.decode().removeprefix("guard=")
+
+
+def said(done: subprocess.CompletedProcess[bytes]) -> list[bytes]:
+    """The words the compiler was called by, where nothing but one launcher is around it."""
+    words, guard = guarded(done)
+    assert re.fullmatch(r"\d+:[0-9a-f]+:[0-9a-f]+ ", guard)
     return words
 
 
@@ -398,7 +406,7 @@ def test_run_it_yourself_keeps_the_socket_until_the_compiler_ends(place: Place) 
         assert {name.partition(":")[0] for name in opened} == {"pipe", "socket"}  # and no other descriptor
         process.communicate(timeout=LIMIT_S)
         assert ended.wait(LIMIT_S)
-    assert words.split(b"\0")[:4] == [b"gcc", b"-c", b"a.c", b"guard=1"]
+    assert words.split(b"\0")[:3] == [b"gcc", b"-c", b"a.c"]
     assert process.returncode == HERE_CODE and place.records() == []
 
 
@@ -436,28 +444,28 @@ def frame(kind: bytes, length: int, rest: bytes = b"") -> bytes:
 )  # fmt: skip
 def test_garbage(place: Place, answer: bytes) -> None:
     with place.agent(saying(answer)):
-        assert said(place.run("gcc", "-c", "a.c")) == [b"gcc", b"-c", b"a.c", b"guard=1"]
+        assert said(place.run("gcc", "-c", "a.c")) == [b"gcc", b"-c", b"a.c"]
     assert place.record()[0] == "agent-lost"
 
 
 @pytest.mark.parametrize("sent", [0, 1, 5, 12, 13, 16])
 def test_end_in_mid_answer_shows_nothing_twice(place: Place, sent: int) -> None:
     with place.agent(saying(wire.build_result(0, b"out", b"err")[:sent])):
-        assert said(place.run("gcc")) == [b"gcc", b"guard=1"]
+        assert said(place.run("gcc")) == [b"gcc"]
     assert place.record() == ("agent-lost", "it closed the connection")
 
 
 @pytest.mark.parametrize("sent", [13, 65_536, 65_549, 150_000, 200_012])
 def test_end_in_the_middle_of_a_large_result_shows_nothing_twice(place: Place, sent: int) -> None:
     with place.agent(saying(wire.build_result(0, b"x" * 100_000, b"y" * 100_000)[:sent])):
-        assert said(place.run("gcc")) == [b"gcc", b"guard=1"]
+        assert said(place.run("gcc")) == [b"gcc"]
     assert place.record()[0] == "agent-lost"
 
 
 def test_end_before_the_request_is_read(place: Place) -> None:
     words = ["x" * 100_000] * 15  # more than a socket holds
     with place.agent(lambda sock: None, read=False):
-        assert len(said(place.run("gcc", *words))) == 17
+        assert len(said(place.run("gcc", *words))) == 16
     assert place.record()[0] == "agent-lost"
 
 
@@ -468,7 +476,7 @@ def test_silence(place: Place, begin: bytes) -> None:
         wait_for_end(sock)
 
     with place.agent(hang):
-        assert said(place.run("gcc", env={"MANYCC_AGENT_TIMEOUT": "0.2"})) == [b"gcc", b"guard=1"]
+        assert said(place.run("gcc", env={"MANYCC_AGENT_TIMEOUT": "0.2"})) == [b"gcc"]
     assert place.record() == ("agent-silent", "it sent nothing in time")
 
 
@@ -497,7 +505,7 @@ def test_silence_while_it_should_accept(place: Place) -> None:
 
 def test_deleted_working_folder(place: Place) -> None:
     done = place.run(command=["/bin/sh", "-c", f"/bin/rmdir {place.work}; exec {place.launcher} gcc"])
-    assert said(done) == [b"gcc", b"guard=1"]
+    assert said(done) == [b"gcc"]
     assert place.record() == ("inputs-unknown", "the working folder has no path")
 
 
@@ -524,7 +532,7 @@ def test_xdg_folders(place: Place, variable: str) -> None:
 def test_a_folder_open_to_others_is_not_trusted(place: Place, mode: int) -> None:
     with place.agent(RESULT) as agent:
         os.chmod(place.runtime, mode)
-        assert said(place.run("gcc")) == [b"gcc", b"guard=1"]
+        assert said(place.run("gcc")) == [b"gcc"]
     assert agent.connections == 0 and place.starts() == []
     assert place.record() == ("agent-missing", "its folder is not one of this user alone (mode 0700)")
 
@@ -587,7 +595,7 @@ def test_an_agent_that_left_its_socket_behind(place: Place) -> None:
 @pytest.mark.parametrize("mode", ["fail", "hang"])
 def test_an_agent_that_cannot_start_is_left_alone_for_a_while(place: Place, mode: str) -> None:
     place.env |= {"FAKE_CLI": mode, "MANYCC_AGENT_TIMEOUT": "1" if mode == "hang" else "30"}
-    assert said(place.run("gcc")) == [b"gcc", b"guard=1"]
+    assert said(place.run("gcc")) == [b"gcc"]
     assert place.record() == (
         "agent-missing",
         "it took too long to start" if mode == "hang" else "it ended before it listened: see its log",
@@ -626,7 +634,7 @@ def test_a_lock_that_is_never_given_back(place: Place) -> None:
     os.makedirs(place.runtime, 0o700)
     with open(os.path.join(place.runtime, "agent.lock"), "wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        assert said(place.run("gcc", env={"MANYCC_AGENT_TIMEOUT": "0.2"})) == [b"gcc", b"guard=1"]
+        assert said(place.run("gcc", env={"MANYCC_AGENT_TIMEOUT": "0.2"})) == [b"gcc"]
         assert place.record() == ("agent-missing", "another launcher's start of it takes too long")
         Path(place.runtime, "agent.failed").touch()
         said(place.run("gcc"))  # has nothing to wait for
@@ -649,7 +657,7 @@ def test_another_version_that_says_so_before_it_reads(place: Place) -> None:
 def test_agents_that_are_all_of_another_version(place: Place) -> None:
     place.env["FAKE_CLI"] = "other"
     for _ in range(3):
-        assert said(place.run("gcc")) == [b"gcc", b"guard=1"]
+        assert said(place.run("gcc")) == [b"gcc"]
     assert [record["reason"] for record in place.records()] == ["agent-missing"] * 3
     assert 1 <= len(place.starts()) <= 2
 
@@ -677,7 +685,7 @@ def test_masquerade(place: Place, name: str) -> None:
     assert request.compiler == str(place.bin / name)
     assert request.argv == [str(place.bin / name), "-c", "a.c"]
     assert request.env["PATH"] == path
-    assert said(done) == [os.fsencode(place.bin / name), b"-c", b"a.c", b"guard=1"]
+    assert said(done) == [os.fsencode(place.bin / name), b"-c", b"a.c"]
     assert done.stdout.endswith(f"path={path}\0".encode())
 
 
@@ -686,7 +694,7 @@ def test_masquerade_by_path(place: Place) -> None:
     with place.agent(local):
         for command in ([link, "x"], [place.launcher, link, "x"]):
             done = place.run(command=command, env={"PATH": f"{link.parent}:{place.bin}"})
-            assert said(done) == [os.fsencode(place.compiler), b"x", b"guard=1"]
+            assert said(done) == [os.fsencode(place.compiler), b"x"]
 
 
 def test_only_ourselves_on_the_path(place: Place) -> None:
@@ -709,7 +717,7 @@ def test_the_name_stays_as_the_caller_spelled_it(place: Place) -> None:
     ]
     with place.agent(local) as agent:
         for name, cwd, compiler in cases:
-            assert said(place.run(name, cwd=cwd)) == [name.encode(), b"guard=1"]
+            assert said(place.run(name, cwd=cwd)) == [name.encode()]
             request = agent.requests.get_nowait()
             assert (request.compiler, request.argv) == (compiler, [name])
 
@@ -726,7 +734,7 @@ def test_path_as_a_shell_reads_it(place: Place) -> None:
             (f"{start}:", place.bin, place.compiler),
             (f"{start}::/nonexistent", place.bin, place.compiler),
         ]:
-            assert said(place.run("gcc", cwd=cwd, env={"PATH": path})) == [b"gcc", b"guard=1"]
+            assert said(place.run("gcc", cwd=cwd, env={"PATH": path})) == [b"gcc"]
             assert agent.requests.get_nowait().compiler == compiler
 
 
@@ -759,20 +767,37 @@ def test_recursion_ends(place: Place) -> None:
     with place.agent(LOCAL) as agent:
         done = place.run(command=["gcc"], executable=f"{folders[0]}/gcc", env={"PATH": ":".join(folders)})
     assert done.returncode == 1 and b"calls itself through manycc" in done.stderr
-    assert agent.connections == 1
+    assert agent.connections == 2  # each copy asks once
+
+
+def mark(place: Place, name: str) -> str:
+    """What the launcher leaves in MANYCC_GUARD of a compiler it runs, after its own process number."""
+    status = os.stat(place.bin / name)
+    return f":{status.st_dev:x}:{status.st_ino:x} "
 
 
 @pytest.mark.parametrize(
-    ("env", "guard"),
-    [({"MANYCC_DISABLE": "1"}, b"1"), ({"MANYCC_DISABLE": "yes"}, b"1"), ({"MANYCC_GUARD": "1"}, b"2"),
-     ({"MANYCC_GUARD": "8"}, b"9"), ({"MANYCC_GUARD": ""}, b"1")],
+    ("env", "reason"),
+    [({"MANYCC_DISABLE": "1"}, "disabled"), ({"MANYCC_DISABLE": "yes"}, "disabled"), ({"MANYCC_GUARD": "7"}, "nested"),
+     ({"MANYCC_DISABLE": "1", "MANYCC_GUARD": "7"}, "disabled")],
 )  # fmt: skip
-def test_the_agent_is_left_out(place: Place, env: dict[str, str], guard: bytes) -> None:
+def test_the_agent_is_left_out(place: Place, env: dict[str, str], reason: str) -> None:
+    around = ""
+    if "MANYCC_GUARD" in env:
+        around = "1:2:3 7" + mark(place, "gcc")
+        env = {**env, "MANYCC_GUARD": around}
     with place.agent(RESULT) as agent:
-        assert said(place.run("gcc", "-c", "a.c", env=env)) == [b"gcc", b"-c", b"a.c", b"guard=" + guard]
-    assert agent.connections == 0
-    # Inside another manycc's compiler there is no job of its own to record.
-    assert [record["reason"] for record in place.records()] == (["disabled"] if "MANYCC_DISABLE" in env else [])
+        words, guard = guarded(place.run("gcc", "-c", "a.c", env=env))
+    assert words == [b"gcc", b"-c", b"a.c"] and agent.connections == 0
+    assert re.fullmatch(re.escape(around) + r"\d+" + mark(place, "gcc"), guard)
+    assert [record["reason"] for record in place.records()] == [reason]
+
+
+def test_what_runs_inside_another_job_is_a_job_too(place: Place) -> None:
+    (place.bin / "make").write_text("")
+    with place.agent(RESULT) as agent:
+        assert place.run("gcc", env={"MANYCC_GUARD": "1" + mark(place, "make")}).stderr == b"remote\n"
+    assert agent.connections == 1
 
 
 @pytest.mark.parametrize("value", ["", "0"])

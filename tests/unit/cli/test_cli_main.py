@@ -128,3 +128,19 @@ def test_reasons_lists_all(cli: Cli) -> None:
         assert f"  {reason.code} " in done.stdout
         assert reason.sentence in done.stdout
         assert reason.hint in done.stdout
+
+
+def test_the_page_of_reasons_is_the_list(cli: Cli) -> None:
+    page = Path(__file__).parents[3] / "docs" / "reasons.md"
+    assert page.read_text() == cli("reasons", "--markdown").stdout, "make it anew: manycc reasons --markdown"
+
+
+def test_every_reason_is_given_somewhere() -> None:
+    from manycc.reasons import Reason
+
+    root = Path(__file__).parents[3]
+    sources = [path.read_text() for path in (root / "src").rglob("*.py") if path.name != "reasons.py"]
+    sources.append((root / "launcher" / "manycc.c").read_text())
+    text = "".join(sources)
+    for reason in Reason:
+        assert f"Reason.{reason.name}" in text or f'"{reason.code}"' in text, reason
