@@ -33,6 +33,7 @@ _WORD = re.compile(r"\S+")
 _ENTRY = re.compile(r"(?:\[(?P<ip6>[^\[\]]*)\]|(?P<name>[^:/\[\]]*))(?::(?P<port>[^:/]*))?(?:/(?P<slots>[^/]*))?")
 _NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9_.])?")
 _ZONE = re.compile(r"[A-Za-z0-9._-]{1,32}")
+_RATE = re.compile(r"1/([1-9][0-9]{0,8})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +114,21 @@ def _shown(text: str) -> str:
     return repr(text if len(text) <= 80 else text[:77] + "...")
 
 
+def rate(value: object) -> str:
+    """How often something is to be done: ``1/N``, or ``off`` (also spelled 0). Raises ValueError for anything else."""
+    if value in ("off", "0") or (type(value) is int and value == 0):
+        return "off"
+    if not isinstance(value, str) or _RATE.fullmatch(value) is None:
+        raise ValueError(value)
+    return value
+
+
+def every(rate_text: str) -> int:
+    """The N of ``1/N``; 0 for ``off``. Raises ValueError for what is no rate."""
+    text = rate(rate_text)
+    return 0 if text == "off" else int(text[2:])
+
+
 def cpu_count() -> int:
     """How many CPUs this process may use."""
     return len(os.sched_getaffinity(0))
@@ -120,7 +136,10 @@ def cpu_count() -> int:
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One setting: its key in a file, its variable, its type, bounds and meaning."""
+    """One setting: its key in a file, its variable, its type, bounds and meaning.
+
+    ``convert``, where there is one, makes the value of what was written, or raises ValueError.
+    """
 
     name: str
     variable: str
@@ -130,9 +149,12 @@ class Setting:
     meaning: str
     least: float = 0.0
     most: float = 0.0
+    convert: Callable[[object], Any] | None = None
 
     def check(self, value: object) -> Any:
         """The value in its own type. Raises ValueError if it is none that is expected."""
+        if self.convert is not None:
+            return self.convert(value)
         if self.kind is str:
             if isinstance(value, list) and all(isinstance(item, str) for item in value):
                 value = "\n".join(value)
@@ -147,7 +169,7 @@ class Setting:
 
     def read(self, text: str) -> Any:
         """The value of a text, as an environment variable has it. Raises ValueError."""
-        return text if self.kind is str else self.check(self.kind(text))
+        return self.check(text if self.kind is str else self.kind(text))
 
 
 SETTINGS: Final = (
@@ -160,9 +182,13 @@ SETTINGS: Final = (
             "how long a host may take to answer before it counts as down", 0.05, 600),
     Setting("job_timeout_s", "MANYCC_JOB_TIMEOUT", lambda: 1800.0, float, "seconds, 1 to 86400",
             "how long a host may be silent about a job before it is done elsewhere", 1, 86400),
+    Setting("silence_s", "MANYCC_SILENCE", lambda: 20.0, float, "seconds, 0.5 to 600",
+            "how long a host that is connected may say nothing at all before it counts as lost", 0.5, 600),
     Setting("record_log_bytes", "MANYCC_RECORD_LOG_BYTES", lambda: 16 * MEBIBYTE, int,
             "bytes, a whole number from 65536 to 1099511627776",
             "the job records' file is put aside when it has grown to this size", 65536, 1 << 40),
+    Setting("verify", "MANYCC_VERIFY", lambda: "off", str, '"1/N" with a whole number N, or "off"',
+            "one of N jobs that nodes answered is compiled here again in idle time and compared", convert=rate),
 )  # fmt: skip
 
 
@@ -175,7 +201,9 @@ class Config:
     idle_s: float
     connect_timeout_s: float
     job_timeout_s: float
+    silence_s: float
     record_log_bytes: int
+    verify: str
 
     runtime_dir: str
     state_dir: str
@@ -213,6 +241,26 @@ class Config:
     def records_path(self) -> str:
         """The job records (``monitor/records.py``)."""
         return os.path.join(self.state_dir, "jobs.jsonl")
+
+    @property
+    def verifications_path(self) -> str:
+        """What became of jobs that were compiled here again (``monitor/verifications.py``)."""
+        return os.path.join(self.state_dir, "verify.jsonl")
+
+    @property
+    def quarantine_path(self) -> str:
+        """The hosts that are not trusted with a toolchain any more (``verify/quarantine.py``)."""
+        return os.path.join(self.state_dir, "quarantine.json")
+
+    @property
+    def reports_dir(self) -> str:
+        """What is kept of results that differed (``verify/report.py``)."""
+        return os.path.join(self.state_dir, "reports")
+
+    @property
+    def recompile_dir(self) -> str:
+        """Where jobs are compiled again: of nobody's use when no agent is at it."""
+        return os.path.join(self.state_dir, "recompile")
 
     @property
     def masquerade_dir(self) -> str:
@@ -298,7 +346,7 @@ def load(
     for setting in SETTINGS:
         text = env.get(setting.variable)
         # An empty MANYCC_HOSTS means "no hosts"; any other empty variable means "not set".
-        if text is not None and (text or setting.kind is str):
+        if text is not None and (text or setting.name == "hosts"):
             try:
                 values[setting.name] = setting.read(text)
             except ValueError:

@@ -96,7 +96,7 @@ class Job:
     ``argv[0]`` is spelled as the caller spelled it; ``env`` holds only what can change the result.
     ``folders`` are the absolute folders that the job may write into (the working folder among them);
     ``outputs`` the absolute paths it is expected to write, ``stems`` the absolute path prefixes
-    under which auxiliary outputs (dumps, .gcno, .dwo, …) may appear.
+    under which auxiliary outputs (dumps, .gcno, .dwo, …) may appear. ``terminal``: stderr is one.
     """
 
     argv: tuple[str, ...]
@@ -110,6 +110,7 @@ class Job:
     stems: tuple[str, ...]
     source: str
     cacheable: bool = True
+    terminal: bool = False
 
 
 @dataclass(slots=True)

@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from manycc.testing.cluster import Cluster
 
@@ -21,23 +21,36 @@ class Observed:
     code: int
     stdout: bytes
     stderr: bytes
-    files: dict[str, tuple[int, bytes]]
+    files: Files
 
 
-def snapshot(folder: Path) -> dict[str, tuple[int, bytes]]:
-    """Every file below a folder: mode and content (the target, for a link)."""
-    found: dict[str, tuple[int, bytes]] = {}
-    for root, _, names in os.walk(folder):
-        for name in names:
+class Entry(NamedTuple):
+    """One file, folder or link."""
+
+    mode: int
+    names: int
+    """How many hard links it has; of a folder, 1."""
+    content: bytes
+    """The target, of a link; nothing, of a folder."""
+
+
+Files = dict[str, Entry]
+
+
+def snapshot(folder: Path) -> Files:
+    """All that is below a folder, by relative path."""
+    found: Files = {}
+    for root, folders, names in os.walk(folder):
+        for name in (*folders, *names):
             path = os.path.join(root, name)
             info = os.lstat(path)
+            content = b""
             if stat.S_ISLNK(info.st_mode):
-                content = os.readlink(path).encode()
+                content = os.fsencode(os.readlink(path))
             elif stat.S_ISREG(info.st_mode):
                 content = Path(path).read_bytes()
-            else:
-                content = b""
-            found[os.path.relpath(path, folder)] = (info.st_mode, content)
+            links = 1 if stat.S_ISDIR(info.st_mode) else info.st_nlink
+            found[os.path.relpath(path, folder)] = Entry(info.st_mode, links, content)
     return found
 
 
@@ -81,5 +94,5 @@ def same(local: Observed, remote: Observed) -> None:
     assert remote.stderr == local.stderr
     assert remote.stdout == local.stdout
     assert sorted(remote.files) == sorted(local.files)
-    for name, (mode, content) in local.files.items():
-        assert remote.files[name] == (mode, content), name
+    for name, entry in local.files.items():
+        assert remote.files[name] == entry, name

@@ -25,11 +25,11 @@ def test_many_more_jobs_than_slots(tmp_path: Path) -> None:
     assert sum(reasons.values()) == 500
 
 
-LONG = [("redis", True), ("fontforge", False), ("fontforge", True)] if os.environ.get("MANYCC_TEST_LONG") else []
+LONG = [("redis", "-g"), ("fontforge", ""), ("fontforge", "-g")] if os.environ.get("MANYCC_TEST_LONG") else []
 
 
-@pytest.mark.parametrize(("name", "debug"), [("lua5.4", False), ("lua5.4", True), ("re2", True), *LONG])
-def test_real_tree_is_identical(tmp_path: Path, name: str, debug: bool) -> None:
+@pytest.mark.parametrize(("name", "flags"), [("lua5.4", ""), ("lua5.4", "-g"), ("re2", "-g"), *LONG])
+def test_real_tree_is_identical(tmp_path: Path, name: str, flags: str) -> None:
     try:
         sources.fetch(trees.TREES[name].package)
     except sources.SourceError as error:
@@ -37,17 +37,15 @@ def test_real_tree_is_identical(tmp_path: Path, name: str, debug: bool) -> None:
             raise
         pytest.skip(f"NOT TESTED: {error}")
     with trees.nodes(2, str(tmp_path), 2) as hosts:
-        row = trees.build_tree(name, str(tmp_path), hosts, debug, 4)
+        row = trees.build_tree(name, str(tmp_path), hosts, flags, 4)
         subprocess.run(
             [os.path.join(trees.BIN, "manycc-cli"), "agent", "stop"],
             env={**os.environ, "MANYCC_DIR": str(tmp_path / "client")}, check=False, stdout=subprocess.DEVNULL,
         )  # fmt: skip
-    assert row["different"] == [] and row["extra"] == []
-    jobs = row["jobs"]
-    assert isinstance(jobs, dict)
-    assert int(str(row["objects"])) >= 20
-    assert jobs["failed_over"] == 0
-    assert jobs["remote"] >= int(str(row["objects"]))
+    assert row.different == [] and row.unsteady == []
+    assert row.objects >= 20
+    assert row.build.stats.failed_over == 0
+    assert row.build.stats.remote >= row.objects
 
 
 test_real_tree_is_identical = pytest.mark.timeout(400)(test_real_tree_is_identical)
@@ -89,6 +87,30 @@ def test_masquerade_and_ccache(cluster: Cluster, tmp_path: Path) -> None:
     subprocess.run(["ccache", "gcc", "-c", "b.c"], cwd=tmp_path, env=env, check=True)
     assert any(record["reason"] == "remote" for record in cluster.wait_records(before + 2)[before + 1 :])
     assert (tmp_path / "b.o").exists()
+
+
+def test_compiles_below_a_build_tool_that_was_put_behind_manycc(cluster: Cluster, tmp_path: Path) -> None:
+    (tmp_path / "Makefile").write_text("all: a.o b.o\n%.o: %.c\n\t$(CC) -c $< -o $@\n")
+    for name in "ab":
+        (tmp_path / f"{name}.c").write_text(f"int below_make_{name};\n")
+    before = len(cluster.records())
+    done = cluster.compile(["make", "-s", "-j2", f"CC={cluster.launcher} gcc"], str(tmp_path))
+    assert (done.returncode, done.stderr) == (0, b"")
+    reasons = [record["reason"] for record in cluster.wait_records(before + 3)[before:]]
+    assert sorted(reasons) == ["not-a-compiler", "remote", "remote"]
+
+
+def test_compiler_that_is_a_script_around_manycc(cluster: Cluster, tmp_path: Path) -> None:
+    script = tmp_path / "bin" / "gcc"
+    script.parent.mkdir()
+    script.write_text(f'#!/bin/sh\nexec {cluster.launcher} /usr/bin/gcc "$@"\n')
+    script.chmod(0o755)
+    (tmp_path / "a.c").write_text("int below_a_script;\n")
+    before = len(cluster.records())
+    done = cluster.compile([str(script), "-c", "a.c"], str(tmp_path))
+    assert (done.returncode, done.stderr) == (0, b"")
+    reasons = [record["reason"] for record in cluster.wait_records(before + 2)[before:]]
+    assert sorted(reasons) == ["compiler-wrapper", "remote"]
 
 
 def test_cmake_and_meson(cluster: Cluster, tmp_path: Path) -> None:

@@ -53,6 +53,7 @@ int main(int argc, char **argv) {
 """
 HERE_CODE = 3  # what the compiler above ends with
 VERBS = [
+    "verify",
     "node",
     "run",
     "explain",
@@ -261,17 +262,28 @@ def test_request(place: Place) -> None:
     assert place.records() == []
 
 
-@pytest.mark.parametrize(("streams", "flags"), [(["stderr"], 1), (["stdout"], 2), (["stdout", "stderr"], 3)])
-def test_terminal(place: Place, streams: list[str], flags: int) -> None:
+@pytest.mark.parametrize(
+    ("streams", "flags", "columns"),
+    [
+        (["stderr"], 1, 0),
+        (["stdout"], 2, 0),
+        (["stdout", "stderr"], 3, 0),
+        (["stdin"], 0, 0),
+        (["stdin", "stderr"], 1, 132),
+        (["stdin", "stdout", "stderr"], 3, 132),
+    ],
+)
+def test_terminal(place: Place, streams: list[str], flags: int, columns: int) -> None:
     outer, inner = pty.openpty()
     fcntl.ioctl(inner, termios.TIOCSWINSZ, struct.pack("4H", 40, 132, 0, 0))
     with place.agent(RESULT) as agent:
-        options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **dict.fromkeys(streams, inner)}
+        none: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        options = {**none, **dict.fromkeys(streams, inner)}
         place.run("gcc", **options)
     os.close(outer)
     os.close(inner)
     request = agent.requests.get_nowait()
-    assert (request.flags, request.columns) == (flags, 132 if "stderr" in streams else 0)
+    assert (request.flags, request.columns) == (flags, columns)
 
 
 def test_bytes_of_any_kind_arrive(place: Place) -> None:

@@ -12,7 +12,9 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
+from zlib import crc32
 
+import msgpack
 import pytest
 from native_client import (
     NODE,
@@ -472,7 +474,7 @@ def test_a_source_sees_nothing_of_the_machine(client: NativeClient, gcc: Toolcha
         assert hostname not in answer.stderr
         answer = client.run(gcc, compile_of(f'__asm__(".incbin \\"{path}\\"");\n'.encode(), work))
         # The assembler's complaint names a temporary file, so it is left to the client's own compiler.
-        assert answer.refused and answer.code == "compiler-killed"
+        assert answer.refused and answer.code == "remote-error"
 
 
 def test_what_is_inside_of_proc_and_dev(client: NativeClient, gcc: Toolchain, work: str) -> None:
@@ -846,7 +848,14 @@ def test_an_upgraded_compiler_is_noticed(
 
 @pytest.mark.parametrize(
     "first",
-    [b"GET / HTTP/1.1\r\n\r\n", b"\0" * 64, b"MANYCC2\n", b"MANYCC1\r\n", b"DIST00000001", b"\x16\x03\x01"],
+    [
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"\0" * 64,
+        b"MANYCC9\n",
+        native.PREAMBLE[:-1] + b"\r\n",
+        b"DIST00000001",
+        b"\x16\x03\x01",
+    ],
 )
 def test_other_protocols_are_hung_up_on(node: NodeProcess, first: bytes) -> None:
     with NativeClient(node.port, greet=False) as client:
@@ -871,6 +880,18 @@ def test_another_version_is_told_so(node: NodeProcess) -> None:
         client.send([native.HELLO, {"version": 999, "release": "9", "name": "new"}])
         assert "version" in client.expect(native.BYE)[1]
         assert client.hung_up()
+
+
+def test_an_agent_that_is_too_old_is_told_so(node: NodeProcess) -> None:
+    with NativeClient(node.port, greet=False) as client:
+        hello = msgpack.packb([native.HELLO, {"version": 1, "release": "1", "name": "old"}])
+        client.raw(native.PREAMBLE_1 + len(hello).to_bytes(4, "little") + hello)
+        said = b""
+        while data := client.socket.recv(1000):
+            said += data
+    assert len(said) - 4 == int.from_bytes(said[:4], "little")
+    kind, sentence = msgpack.unpackb(said[4:])
+    assert kind == native.BYE and "version 2 of the protocol, not 1" in sentence
 
 
 D = b"\1" * 32
@@ -928,9 +949,9 @@ def test_messages_out_of_form_end_the_connection(client: NativeClient, node: Nod
 
 @pytest.mark.parametrize(
     "raw",
-    [struct.pack("<I", 0xFFFFFFFF), struct.pack("<I", 5) + b"\xc1" * 5, struct.pack("<I", 0),
-     struct.pack("<I", 1) + b"\x80", struct.pack("<I", 200_000) + b"\x91" * 200_000],
-)  # fmt: skip
+    [b"\xff" * native.HEADER_SIZE, native.header(0xFFFFFFFF, 0), native.header(5, 0) + b"\x91" * 5]
+    + [native.header(len(body), crc32(body)) + body for body in (b"", b"\x80", b"\xc1" * 5, b"\x91" * 200_000)],
+)
 def test_garbage_frames_end_the_connection(client: NativeClient, node: NodeProcess, raw: bytes) -> None:
     client.raw(raw)
     assert client.hung_up()

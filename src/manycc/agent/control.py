@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import time
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from manycc import __version__
-from manycc.backends.base import State
-from manycc.errors import BackendError, CompilerError, NotDistributable
-from manycc.job import FILE, Toolchain
-from manycc.schedule.pool import Pool
+from manycc.agent.settle import settle, verdict
+from manycc.errors import CompilerError, NotDistributable
+from manycc.job import FILE
+from manycc.verify.byhand import ByHand
 from manycc.wire.launcher import Request
 
 if TYPE_CHECKING:
     from manycc.agent.server import Agent
-
-SETTLE_S: Final = 2.0
 
 
 class Control:
@@ -27,10 +24,15 @@ class Control:
 
     def __init__(self, agent: Agent) -> None:
         self._agent = agent
+        self._by_hand = ByHand(agent)
         self._operations: dict[str, Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]] = {
             "status": self._status,
             "stop": self._stop,
             "version": self._version,
+            "verify": self._verify,
+            "forgive": self._forgive,
+            "remote": self._by_hand.run,
+            "confirm": self._by_hand.confirm,
         }
 
     async def answer(self, data: bytes) -> dict[str, Any]:
@@ -51,6 +53,32 @@ class Control:
     async def _stop(self, _: dict[str, Any]) -> dict[str, Any]:
         self._agent.stopping.set()
         return {"stopping": True, "pid": os.getpid()}
+
+    async def _verify(self, _: dict[str, Any]) -> dict[str, Any]:
+        """Verify all samples that wait, now."""
+        await self._agent.verifier.drain()
+        return {"verify": self._verification(), "quarantine": self.quarantine()}
+
+    async def _forgive(self, asked: dict[str, Any]) -> dict[str, Any]:
+        return {"forgiven": [entry.sentence for entry in self._agent.quarantine.forgive(str(asked.get("host", "")))]}
+
+    def quarantine(self) -> list[dict[str, Any]]:
+        """The hosts that are not trusted any more, for people and programs."""
+        return [
+            {"host": entry.host, "label": entry.label, "fingerprint": entry.fingerprint, "since": entry.since,
+             "last_good": entry.last_good, "difference": entry.difference, "report": entry.report,
+             "sentence": entry.sentence}
+            for entry in self._agent.quarantine.entries()
+        ]  # fmt: skip
+
+    def _verification(self) -> dict[str, Any]:
+        verifier = self._agent.verifier
+        return {
+            "rate": self._agent.config.verify,
+            "waiting": verifier.waiting,
+            "busy": verifier.busy,
+            **verifier.counts,
+        }
 
     async def _status(self, asked: dict[str, Any]) -> dict[str, Any]:
         agent = self._agent
@@ -80,6 +108,7 @@ class Control:
                         "done": host.done,
                         "why": backend.why,
                         "toolchains": [{"label": label, "refused": said} for label, said in backend.verdicts()],
+                        "quarantined": [entry.sentence for entry in agent.quarantine.of(backend.name)],
                     }
                 else:
                     entry["busy"] += host.busy
@@ -100,6 +129,11 @@ class Control:
                 "local": agent.local.busy,
             },
             "local_slots": agent.local.total,
+            "warnings": [
+                warning for warning in (agent.records.warning, agent.view.warning, agent.collector.warning) if warning
+            ],
+            "verify": self._verification(),
+            "quarantine": self.quarantine(),
         }
 
     async def explain(self, request: Request) -> dict[str, Any]:
@@ -142,14 +176,12 @@ class Control:
         except NotDistributable as error:
             return answer | {"reason": error.reason.code, "detail": error.detail, "hosts": []}
         await settle(pool, prepared.toolchain)
-        answer["hosts"] = [
-            {
-                "name": host.backend.name,
-                "state": host.backend.state.value,
-                "sentence": _verdict(host.backend, prepared.toolchain),
-            }
-            for host in pool.hosts
-        ]
+        answer["hosts"] = []
+        for host in pool.hosts:
+            name = host.backend.name
+            barred = agent.quarantine.sentence(name, prepared.toolchain)
+            sentence = f"cannot: {barred}" if barred else verdict(host.backend, prepared.toolchain)
+            answer["hosts"].append({"name": name, "state": host.backend.state.value, "sentence": sentence})
         return answer
 
 
@@ -157,42 +189,3 @@ def _resident() -> int:
     """This process's memory in bytes: the second field of /proc/self/statm, in pages (proc(5))."""
     with open("/proc/self/statm", encoding="ascii") as file:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
-def _verdict(backend: Any, toolchain: Toolchain) -> str:
-    if backend.state is not State.READY:
-        return backend.why or "not connected yet"
-    if backend.proven(toolchain):
-        return "can: it has the same compiler, byte for byte"
-    return f"cannot: {backend.refusal(toolchain)}" if backend.refusal(toolchain) else "has not said yet"
-
-
-async def settle(pool: Pool, toolchain: Toolchain | None = None) -> None:
-    """Connect a pool's hosts and wait, for a moment only, until each has answered."""
-    changed = asyncio.Event()
-    unsubscribe = [host.backend.on_change(changed.set) for host in pool.hosts]
-    for host in pool.hosts:
-        host.backend.connect()
-    proofs: dict[int, asyncio.Task[str]] = {}
-    try:
-        async with asyncio.timeout(SETTLE_S if toolchain is None else SETTLE_S * 5):
-            while True:
-                changed.clear()
-                for host in pool.hosts:
-                    if toolchain is not None and host.backend.state is State.READY and id(host) not in proofs:
-                        proofs[id(host)] = asyncio.create_task(host.backend.prove(toolchain))
-                if not any(host.backend.state in (State.IDLE, State.CONNECTING) for host in pool.hosts):
-                    break
-                await changed.wait()
-            for proof in proofs.values():
-                try:
-                    await proof
-                except BackendError:
-                    pass  # its state says why
-    except TimeoutError:
-        pass
-    finally:
-        for proof in proofs.values():
-            proof.cancel()
-        for end in unsubscribe:
-            end()

@@ -7,7 +7,7 @@ handed back ("run it yourself") while holding a local slot; nothing here ever fa
 from __future__ import annotations
 
 import asyncio
-import itertools
+import contextlib
 import logging
 import os
 import time
@@ -15,35 +15,49 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final, Protocol
 
 from manycc.agent import outputs
+from manycc.agent.handed import Handed
 from manycc.agent.prepare import Prepared, Preparer
+from manycc.agent.replaced import removed_by_error
+from manycc.agent.unfinished import Unfinished
 from manycc.errors import BackendError, CompilerError, NotDistributable
-from manycc.job import Outcome
+from manycc.job import Job, Outcome, Toolchain
 from manycc.monitor.records import RecordLog
 from manycc.reasons import Kind, Reason
 from manycc.schedule.local import LocalSlots
 from manycc.schedule.pool import Host, Pool
+from manycc.verify.field import Verifier
 from manycc.wire.launcher import LOCAL, Request, build_result
 
 log = logging.getLogger(__name__)
 
 MAX_ATTEMPTS: Final = 3
 MAX_PLACES: Final = 100_000
+MAX_WORDS: Final = 64
+MAX_WORD: Final = 200
+"""How much of a command that stayed here its record holds."""
 
 _ELSEWHERE: Final = frozenset(
     (Reason.NODE_LOST, Reason.NODE_TIMEOUT, Reason.NODE_REFUSED, Reason.NODE_BUSY, Reason.NODE_MEMORY,
-     Reason.NODE_DISK, Reason.NODE_FAULT, Reason.PROTOCOL, Reason.NO_TOOLCHAIN)
+     Reason.NODE_DISK, Reason.NODE_FAULT, Reason.PROTOCOL, Reason.NO_TOOLCHAIN, Reason.QUARANTINED)
 )  # fmt: skip
 """Faults of one host: another may do the job. Any other fault ends in a local compile."""
+_NO_HOST_LEFT: Final = (Reason.HOSTS_DOWN, Reason.NO_TOOLCHAIN, Reason.QUARANTINED)
 
 
 _MISSING: Final = (b"No such file or directory", b"file not found", b"can't open")
 """What compilers and assemblers say of a file that is not there: is it really not, here?"""
+_LOCALE: Final = ("LC_ALL", "LC_MESSAGES", "LANG")
+"""What chooses the language of messages, the strongest first."""
+_NO_COMPILERS_OWN: Final = 126
+"""By an old custom, exit codes from here on say that a program could not be run, or by which signal it died."""
 
 
 class Caller(Protocol):
     """The launcher's connection, as the flow sees it."""
 
     pid: int
+    gave_up: bool
+    """Whether the launcher has waited for too long, and recorded the job itself."""
 
     def answer(self, data: bytes) -> None:
         """Send a reply."""
@@ -65,20 +79,31 @@ class JobRunner:
         pool_for: Callable[[Request], Pool],
         records: RecordLog,
         now: Callable[[], int],
+        unfinished: Unfinished,
+        handed: Handed,
+        verifier: Verifier | None = None,
+        barred: Callable[[str, Toolchain], str] | None = None,
     ) -> None:
+        """``barred`` as for ``Pool``: what comes from a host that was barred meanwhile is not accepted."""
+        self._verifier = verifier
+        self._barred = barred
         self._preparer = preparer
         self._local = local_slots
         self._pool_for = pool_for
         self._records = records
         self._now = now
-        self._numbers = itertools.count(1)
+        self._unfinished = unfinished
+        self._handed = handed
         self._places: dict[str, str] = {}
+        self._holders: set[str] = set()
+        self.started = 0
         self.running = 0
         self.remote = 0
 
     async def run(self, request: Request, caller: Caller, since: int) -> None:
         """Do one job to its end. ``since``: the file view's stamp of the request's arrival."""
-        record: dict[str, Any] = {"job": next(self._numbers), "phases": {}}
+        self.started += 1
+        record: dict[str, Any] = {"job": self.started, "phases": {}}
         self.running += 1
         try:
             await self._run(request, caller, since, record, time.monotonic())
@@ -101,18 +126,34 @@ class JobRunner:
                 self._record(request, caller, reason, detail, record, started)
                 caller.answer(reply)
                 return
-            await self._local.acquire()
+            slot = reason is not Reason.NOT_A_COMPILER and not self._within_slot(request)
+            if slot:
+                await self._local.acquire()
+                self._holders.add(str(caller.pid))
         except asyncio.CancelledError:
             self._record(request, caller, Reason.CANCELLED, "", record, started)
             raise
         begun = time.monotonic()
+        self._complete(request, caller, reason, detail, record, started)
+        self._handed.begin(record)
         try:
             caller.answer(LOCAL)
             await caller.wait_closed()
         finally:
-            self._local.release()
+            if slot:
+                self._holders.discard(str(caller.pid))
+                self._local.release()
             record["phases"]["local"] = time.monotonic() - begun
             self._record(request, caller, reason, detail, record, started)
+            self._handed.end(record["job"])
+
+    def _within_slot(self, request: Request) -> bool:
+        """Whether what asks is run by something that holds a local slot: a slot for each would be a deadlock.
+
+        MANYCC_GUARD, which the launcher writes, has the process numbers of all that run around a job.
+        """
+        marks = request.env.get("MANYCC_GUARD", "").split()
+        return any(mark.partition(":")[0] in self._holders for mark in marks)
 
     async def _remote(
         self, request: Request, caller: Caller, since: int, record: dict[str, Any]
@@ -142,7 +183,7 @@ class JobRunner:
             try:
                 host = await pool.acquire(prepared.toolchain, avoid, self._places.get(prepared.job.source, ""))
             except NotDistributable as error:
-                if failure is not None and error.reason in (Reason.HOSTS_DOWN, Reason.NO_TOOLCHAIN):
+                if failure is not None and error.reason in _NO_HOST_LEFT:
                     raise failure from error
                 raise
             now = time.monotonic()
@@ -150,7 +191,7 @@ class JobRunner:
             try:
                 outcome = await self._on_host(host, pool, prepared, record)
                 now = time.monotonic()
-                return self._accept(prepared, outcome, caller, host, record, now)
+                return self._accept(request, prepared, outcome, caller, host, record, now)
             except BackendError as error:
                 failure = error
             name = host.backend.name
@@ -178,7 +219,14 @@ class JobRunner:
             phases["remote"] = phases.get("remote", 0.0) + time.monotonic() - begun
 
     def _accept(
-        self, prepared: Prepared, outcome: Outcome, caller: Caller, host: Host, record: dict[str, Any], now: float
+        self,
+        request: Request,
+        prepared: Prepared,
+        outcome: Outcome,
+        caller: Caller,
+        host: Host,
+        record: dict[str, Any],
+        now: float,
     ) -> tuple[bytes, Reason, str]:
         """Check and place the outputs. Raises BackendError if they cannot be accepted."""
         job = prepared.job
@@ -187,19 +235,30 @@ class JobRunner:
         record["received"] = record.get("received", 0) + outcome.received
         record["node"] = {"cpu": outcome.cpu_s, "rss": outcome.peak_rss, **outcome.phases}
         record["exit"] = outcome.exit_code
-        if outcome.exit_code != 0 and (
-            not prepared.manifest.inputs.complete or any(words in outcome.stderr for words in _MISSING)
-        ):
+        if must_repeat(prepared, outcome):
             raise BackendError(Reason.REMOTE_ERROR, f"exit code {outcome.exit_code}")
+        if outcome.exit_code >= _NO_COMPILERS_OWN:
+            raise BackendError(Reason.COMPILER_KILLED, f"exit code {outcome.exit_code}")
+        if self._barred is not None and (sentence := self._barred(host.backend.name, job.toolchain)):
+            raise BackendError(Reason.QUARANTINED, sentence)
         try:
             outputs.verify(job, outcome.outputs, prepared.expected, outcome.exit_code)
         except BackendError as error:
             if error.reason is Reason.WRONG_OBJECT:
                 host.backend.distrust(str(error))
             raise
+        stale = removed_by_error(job, outcome.outputs, outcome.stderr) if outcome.exit_code else ""
         if caller.gone():
             raise asyncio.CancelledError
-        outputs.place(job, outcome.outputs)
+        sample = None
+        if self._verifier is not None:
+            sample = self._verifier.take(host.backend.name, record["job"], request, prepared, outcome)
+        outputs.place(job, outcome.outputs, self._unfinished)
+        if stale:
+            with contextlib.suppress(OSError):
+                os.unlink(stale)
+        if self._verifier is not None and sample is not None:
+            self._verifier.add(sample)
         if job.outputs and outcome.outputs:
             main = job.outputs[0]
             record["digest"] = next((output.digest.hex() for output in outcome.outputs if output.path == main), "")
@@ -214,6 +273,13 @@ class JobRunner:
     def _record(
         self, request: Request, caller: Caller, reason: Reason, detail: str, record: dict[str, Any], started: float
     ) -> None:
+        if not caller.gave_up:
+            self._complete(request, caller, reason, detail, record, started)
+            self._records.write(record)
+
+    def _complete(
+        self, request: Request, caller: Caller, reason: Reason, detail: str, record: dict[str, Any], started: float
+    ) -> None:
         phases = record["phases"]
         phases["total"] = time.monotonic() - started
         for name, seconds in phases.items():
@@ -221,6 +287,7 @@ class JobRunner:
         if reason.kind is not Kind.REMOTE:  # whose answer was not taken is among the tried
             for name in ("host", "exit"):
                 record.pop(name, None)
+            record["argv"] = [word[:MAX_WORD] for word in request.argv[:MAX_WORDS]]
         record |= {
             "t": round(time.time(), 3),
             "run": request.env.get("MANYCC_RUN", ""),
@@ -231,7 +298,24 @@ class JobRunner:
             "reason": reason.code,
             "detail": detail[:2000],
         }
-        self._records.write(record)
+
+
+def must_repeat(prepared: Prepared, outcome: Outcome) -> bool:
+    """Whether a compile error is shown only once the compiler here has said it, too."""
+    return outcome.exit_code != 0 and (
+        not prepared.manifest.inputs.complete
+        or not outcome.stderr  # a compiler says why it fails
+        or any(words in outcome.stderr for words in _MISSING)
+        or not _speaks_english(prepared.job)
+    )
+
+
+def _speaks_english(job: Job) -> bool:
+    """Whether messages are in the language of ``_MISSING``."""
+    env = dict(job.env)
+    locale = next((env[name] for name in _LOCALE if env.get(name)), "C")
+    languages = [locale] if locale in ("C", "POSIX") else (env.get("LANGUAGE") or locale).split(":")
+    return all(language.startswith(("C", "POSIX", "en")) for language in languages)
 
 
 async def cancel_all(tasks: list[asyncio.Task[None]]) -> None:

@@ -21,6 +21,7 @@ from manycc.job import Input
 from manycc.reasons import Reason
 from manycc.schedule.local import LocalSlots
 from manycc.schedule.pool import Pool
+from manycc.verify.quarantine import Quarantine
 from manycc.wire import native
 from manycc.wire.launcher import Request
 
@@ -32,8 +33,10 @@ log = logging.getLogger(__name__)
 class Hosts:
     """Backends and pools, made when first asked for."""
 
-    def __init__(self, config: Config, view: FileView, local: LocalSlots) -> None:
+    def __init__(self, config: Config, view: FileView, local: LocalSlots, quarantine: Quarantine) -> None:
         self._config = config
+        self._quarantine = quarantine
+        quarantine.on_change.append(self._trust_changed)
         self._local = local
         self._backends: dict[tuple[str, int, int | None], NodeBackend] = {}
         self._pools: dict[str, Pool] = {}
@@ -45,6 +48,10 @@ class Hosts:
             "name": f"{socket.gethostname()}:{os.getuid()}",
         }
         view.on_retired.append(self._retired)
+
+    def _trust_changed(self) -> None:
+        for pool in self._pools.values():
+            pool.hosts_changed()
 
     def _retired(self, item: Input) -> None:
         for backend in self._backends.values():
@@ -81,6 +88,7 @@ class Hosts:
         pool = Pool(
             [self._backend(spec) for spec in specs if not spec.local],
             self._local.free if local is not None else None,
+            self._quarantine.sentence,
         )
         self._local.on_free.append(pool.wake)
         return pool
@@ -97,6 +105,7 @@ class Hosts:
                 self._greeting,
                 self._config.connect_timeout_s,
                 self._config.job_timeout_s,
+                self._config.silence_s,
             )
         return backend
 

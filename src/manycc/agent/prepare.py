@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import stat
 import time
 from collections.abc import Mapping
 from typing import Final
 
-from manycc.command.parse import REFUSED_VARIABLES, Command, compiler_kind, parse
+from manycc.command.parse import REFUSED_VARIABLES, TARGET_VARIABLES, Command, compiler_kind, parse
 from manycc.command.response import MAX_BYTES
-from manycc.errors import NotDistributable
+from manycc.errors import CompilerError, NotDistributable
 from manycc.inputs.collect import Collector
 from manycc.inputs.fileview import FileView
 from manycc.inputs.manifest import Manifest
@@ -26,18 +27,20 @@ from manycc.toolchain.identity import Identifier
 from manycc.toolchain.locale import locale_paths
 from manycc.toolchain.native import expand_native
 from manycc.toolchain.objectcheck import ObjectKind, expected_kind
+from manycc.toolchain.terminal import terminal_paths
 from manycc.wire.launcher import STDERR_TTY, Request
 
 RESULT_ENV: Final = (
     "LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "LC_MESSAGES", "LOCPATH", "PWD", "CPATH", "C_INCLUDE_PATH",
     "CPLUS_INCLUDE_PATH", "OBJC_INCLUDE_PATH", "OBJCPLUS_INCLUDE_PATH", "SOURCE_DATE_EPOCH", "GCC_COLORS",
-    "COLUMNS", "TERM", "GCC_URLS", "TERM_URLS", "GCC_EXTRA_DIAGNOSTIC_OUTPUT", "NO_COLOR",
+    "COLUMNS", "TERM", "COLORTERM", "GCC_URLS", "TERM_URLS", "GCC_EXTRA_DIAGNOSTIC_OUTPUT", "NO_COLOR",
     "FORCE_COLOR", "CLICOLOR_FORCE",
 )  # fmt: skip
 """The variables that can change what a compiler writes, and that therefore go with the job."""
 
-_TERMINAL_ENV: Final = frozenset(("GCC_COLORS", "COLUMNS", "TERM", "GCC_URLS", "TERM_URLS"))
-_KEY_ENV: Final = (*RESULT_ENV, *REFUSED_VARIABLES, "PATH")
+_TERMINAL_ENV: Final = frozenset(("COLUMNS", "TERM", "COLORTERM"))
+_WIDTH: Final = re.compile(r"\s*\+?0*[1-9]")
+_KEY_ENV: Final = (*RESULT_ENV, *REFUSED_VARIABLES, *TARGET_VARIABLES, "PATH")
 
 MAX_REMEMBERED: Final = 30 * 1024 * 1024
 """Bytes, about, of what is remembered: 2,300 jobs with 350 inputs each, or 4,200 with a few."""
@@ -113,14 +116,31 @@ class Preparer:
     def warm(self, key: tuple[object, ...], request: Request, since: int) -> Prepared | None:
         """The job of last time, if nothing that matters has changed since ``since``; else None."""
         prepared = self._remembered.get(key)
-        if (
-            prepared is not None
-            and self._identifier.current(prepared.driver, request.env) is prepared.toolchain
+        return prepared if prepared is not None and self.holds(prepared, request, since) else None
+
+    def holds(self, prepared: Prepared, request: Request, since: int) -> bool:
+        """Whether nothing that matters to a job has changed since it was prepared, as of ``since``."""
+        return (
+            self._identifier.current(prepared.driver, request.env) is prepared.toolchain
             and prepared.same_command()
             and self._collector.check(prepared.manifest, since)
-        ):
-            return prepared
-        return None
+        )
+
+    async def still_the_same(self, prepared: Prepared, request: Request, since: int) -> bool:
+        """Whether the request comes to the very same job as of ``since``: same command, compiler and input contents.
+
+        Says so in some cases, too, in which ``holds`` does not: a file written again as it was, a name that came
+        where another job looks for it.
+        """
+        if self.holds(prepared, request, since):
+            return True
+        try:
+            now = await self.prepare(self.key(request), request, since)
+        except (NotDistributable, CompilerError):
+            return False
+        before = prepared.job
+        same_toolchain = now.toolchain.fingerprint == prepared.toolchain.fingerprint
+        return same_toolchain and now.job.argv == before.argv and _contents(now.job) == _contents(before)
 
     async def prepare(self, key: tuple[object, ...], request: Request, since: int) -> Prepared:
         """Parse, identify, collect. Raises NotDistributable with the reason why it must run locally."""
@@ -146,8 +166,13 @@ class Preparer:
         if command.native:
             argv = await expand_native(toolchain, argv, command.native, env)
         folders, outputs, stems, places = _places(command, cwd)
-        manifest = await self._collector.collect(command, toolchain, cwd, env, locale_paths(env), since)
-        job_env, argv, volatile_ok = _environment(request, command, argv, toolchain, manifest)
+        # A node must be able to walk to these as they are spelled.
+        linked = [spelled for spelled in places if os.path.realpath(spelled) != spelled.rstrip("/")]
+        extra = [*locale_paths(env), *_logical_folder(request), *linked]
+        if toolchain.kind == "clang" and request.flags & STDERR_TTY:
+            extra += terminal_paths(env)
+        manifest = await self._collector.collect(command, toolchain, cwd, env, extra, since)
+        job_env, volatile_ok = _environment(request, toolchain, manifest)
         if not volatile_ok:
             raise NotDistributable(Reason.TIMESTAMP_MACRO, "__DATE__ or __TIME__")
         expected = await expected_kind(toolchain, command.argv, env) if _writes_object(command) else None
@@ -162,10 +187,11 @@ class Preparer:
             outputs=outputs,
             stems=stems,
             source=os.path.join(cwd, command.source),
-            cacheable=not manifest.inputs.volatile,
+            cacheable=not manifest.inputs.volatile or "SOURCE_DATE_EPOCH" in env,
+            terminal=bool(request.flags & STDERR_TTY),
         )
         prepared = Prepared(command, request.compiler, toolchain, manifest, job, expected, responses, places)
-        if not manifest.inputs.volatile:  # a job that holds the time of day is a new one each time
+        if job.cacheable:  # a job that holds the time of day is a new one each time
             self._remember(key, prepared)
         return prepared
 
@@ -183,6 +209,10 @@ class Preparer:
         old = self._remembered.pop(key, None)
         if old is not None:
             self._weight -= _weight(old)
+
+
+def _contents(job: Job) -> set[tuple[int, str, bytes, str]]:
+    return {(item.kind, item.path, item.digest, item.target) for item in job.inputs.items}
 
 
 def _weight(prepared: Prepared) -> int:
@@ -245,40 +275,38 @@ def _places(command: Command, cwd: str) -> _Places:
 
 
 def _environment(
-    request: Request, command: Command, argv: tuple[str, ...], toolchain: Toolchain, manifest: Manifest
-) -> tuple[tuple[tuple[str, str], ...], tuple[str, ...], bool]:
-    """The job's environment and arguments, and whether its volatile macros can be kept right."""
+    request: Request, toolchain: Toolchain, manifest: Manifest
+) -> tuple[tuple[tuple[str, str], ...], bool]:
+    """The job's environment, and whether its volatile macros can be kept right."""
     env = request.env
     terminal = bool(request.flags & STDERR_TTY)
     chosen = {name: env[name] for name in RESULT_ENV if name in env and (terminal or name not in _TERMINAL_ENV)}
-    if "PWD" in chosen and chosen["PWD"] != request.cwd and not _same_folder(chosen["PWD"], request.cwd):
+    if "PWD" in chosen and chosen["PWD"] != request.cwd and not _logical_folder(request):
         del chosen["PWD"]
-    if terminal:
-        if request.columns and "COLUMNS" not in chosen:
-            chosen["COLUMNS"] = str(request.columns)
-        if not command.color and _wants_color(env):
-            # The node's compiler writes to a pipe; say what it would have found out from the terminal.
-            option = "-fdiagnostics-color=always" if toolchain.kind == "gcc" else "-fcolor-diagnostics"
-            argv = (*argv, option)
+    if request.columns and toolchain.kind == "gcc" and not _WIDTH.match(chosen.get("COLUMNS", "")):
+        chosen["COLUMNS"] = str(request.columns)  # gcc would ask the terminal that its stdin is
     volatile_ok = True
-    if manifest.inputs.volatile and "SOURCE_DATE_EPOCH" not in chosen:
-        if toolchain.kind == "gcc":
+    if manifest.inputs.volatile:
+        if toolchain.kind != "gcc":
+            volatile_ok = False  # clang reads SOURCE_DATE_EPOCH only since release 16
+        elif "SOURCE_DATE_EPOCH" not in chosen:
             # gcc renders SOURCE_DATE_EPOCH in UTC; shifted by our own offset it renders our local time.
             chosen["SOURCE_DATE_EPOCH"] = str(_local_epoch(env))
-        else:
-            volatile_ok = False
-    return tuple(sorted(chosen.items())), argv, volatile_ok
+    return tuple(sorted(chosen.items())), volatile_ok
 
 
-def _same_folder(left: str, right: str) -> bool:
+def _logical_folder(request: Request) -> tuple[str, ...]:
+    """The working folder as the caller's shell spells it, if it came there through links.
+
+    Debug information names the folder so; a compiler believes it only where the links exist.
+    """
+    spelled = request.env.get("PWD", "")
     try:
-        return os.path.isabs(left) and os.path.samefile(left, right)
+        if spelled != request.cwd and os.path.isabs(spelled) and os.path.samefile(spelled, request.cwd):
+            return (spelled,)
     except OSError:
-        return False
-
-
-def _wants_color(env: Mapping[str, str]) -> bool:
-    return env.get("TERM", "dumb") != "dumb" and env.get("GCC_COLORS", "unset") != ""
+        pass
+    return ()
 
 
 def _local_epoch(env: Mapping[str, str]) -> int:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import fcntl
 import gc
 import json
 import logging
@@ -20,14 +19,17 @@ import socket
 import struct
 import sys
 import time
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final
 
 from manycc import __version__
 from manycc.agent.control import Control
 from manycc.agent.flow import JobRunner, cancel_all
+from manycc.agent.handed import Handed
 from manycc.agent.hosts import Hosts
+from manycc.agent.listener import Listener, listen
 from manycc.agent.prepare import Preparer
+from manycc.agent.unfinished import Unfinished
 from manycc.config import Config, load
 from manycc.errors import WireError
 from manycc.inputs.collect import Collector
@@ -35,6 +37,11 @@ from manycc.inputs.fileview import FileView
 from manycc.monitor.records import RecordLog
 from manycc.schedule.local import LocalSlots
 from manycc.toolchain.identity import Identifier
+from manycc.verify.field import Verifier
+from manycc.verify.quarantine import Quarantine
+from manycc.verify.recompile import Recompiler
+from manycc.verify.report import Reports
+from manycc.verify.sample import Sample, Sampler
 from manycc.wire import launcher as wire
 
 log = logging.getLogger(__name__)
@@ -45,35 +52,62 @@ REQUEST_S: Final = 10.0
 DRAIN_S: Final = 3600.0
 _PEER: Final = struct.Struct("3i")  # struct ucred: pid, uid, gid
 _READ: Final = 262_144
-_ACCEPT: Final = 100
-_ACCEPT_AGAIN_S: Final = 0.5
 
 
 class Agent:
     """All that launcher connections share."""
 
     def __init__(self, config: Config) -> None:
-        os.makedirs(config.cache_dir, exist_ok=True)
-        os.makedirs(config.state_dir, exist_ok=True)
+        with contextlib.suppress(OSError):  # whatever is kept there is done without
+            os.makedirs(config.cache_dir, exist_ok=True)
         self.config = config
         self.view = FileView(os.path.join(config.cache_dir, "files.sqlite"))
         self.collector = Collector(self.view, os.path.join(config.cache_dir, "manifests.sqlite"))
         self.identifier = Identifier(self.view.digest_of)
         self.preparer = Preparer(self.view, self.collector, self.identifier)
         self.local = LocalSlots(config.local_slots)
-        self.hosts = Hosts(config, self.view, self.local)
+        self.quarantine = Quarantine(config.quarantine_path, self.view.digest_of)
+        self.hosts = Hosts(config, self.view, self.local, self.quarantine)
         self.records = RecordLog(config.records_path, config.record_log_bytes)
-        self.runner = JobRunner(self.preparer, self.local, self.hosts.pool_for, self.records, self.view.now)
+        self.unfinished = Unfinished(config.runtime_dir)
+        self.handed = Handed(config.runtime_dir, self.records)
+        self.verifier = Verifier(
+            Sampler(config.verify),
+            Recompiler(config.recompile_dir),
+            self.quarantine,
+            Reports(config.reports_dir),
+            RecordLog(config.verifications_path, config.record_log_bytes),
+            config.records_path,
+            self._holds,
+            lambda: (self.runner.started, self.runner.running > 0),
+        )
+        self.runner = JobRunner(
+            self.preparer,
+            self.local,
+            self.hosts.pool_for,
+            self.records,
+            self.view.now,
+            self.unfinished,
+            self.handed,
+            self.verifier,
+            self.quarantine.sentence,
+        )
         self.control = Control(self)
         self.connections: set[LauncherConnection] = set()
         self.started = time.monotonic()
         self.last_activity = self.started
         self.stopping = asyncio.Event()
         self.drained = asyncio.Event()
+        self.on_closed: Callable[[], None] | None = None
+
+    async def _holds(self, sample: Sample) -> bool:
+        return await self.preparer.still_the_same(sample.prepared, sample.request, self.view.now())
 
     def closed(self, connection: LauncherConnection) -> None:
         self.connections.discard(connection)
         self.last_activity = time.monotonic()
+        if self.on_closed is not None:
+            self.on_closed()
         if not self.connections:
             self.drained.set()
 
@@ -100,6 +134,7 @@ class LauncherConnection:
         self._task: asyncio.Task[None] | None = None
         self._closed: asyncio.Future[None] | None = None
         self._open = True
+        self.gave_up = False
         self._answered = False
         self._came = self._loop.time()
         self.pid, uid, _ = _PEER.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))
@@ -124,7 +159,9 @@ class LauncherConnection:
             data = b""
         if not data:
             self._ended()
-        elif self._task is None:
+        elif self._task is not None:
+            self.gave_up |= data == wire.GAVE_UP
+        else:
             if self._buffer:
                 data = self._buffer + data
             if len(data) < self._need:
@@ -149,6 +186,7 @@ class LauncherConnection:
         if len(data) < self._need:
             self._buffer = data
             return
+        self.gave_up = data[self._need :] == wire.GAVE_UP
         agent = self._agent
         self._buffer = b""
         if control:
@@ -232,11 +270,12 @@ class LauncherConnection:
         if not self._open:
             return True
         try:
-            return self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
+            self.gave_up |= self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == wire.GAVE_UP
         except (BlockingIOError, InterruptedError):
             return False
         except OSError:
-            return True
+            pass
+        return True
 
     async def wait_closed(self) -> None:
         if self._open:
@@ -251,68 +290,9 @@ class LauncherConnection:
             self._send(wire.PING)
 
 
-class Listener:
-    """Accepts launchers."""
-
-    def __init__(self, agent: Agent, sock: socket.socket) -> None:
-        self._agent = agent
-        self._socket = sock
-        self._loop = asyncio.get_running_loop()
-        self._loop.add_reader(sock.fileno(), self._accept)
-
-    def _accept(self) -> None:
-        try:
-            for _ in range(_ACCEPT):
-                self._accept_one()
-        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-            pass
-        except OSError as error:  # no descriptors left: launchers wait in line until some are free
-            log.warning("cannot accept: %s", error)
-            self._loop.remove_reader(self._socket.fileno())
-            self._loop.call_later(_ACCEPT_AGAIN_S, self._resume)
-
-    def _accept_one(self) -> None:
-        sock, _ = self._socket.accept()
-        sock.setblocking(False)
-        LauncherConnection(self._agent, sock)
-
-    def _resume(self) -> None:
-        if self._socket.fileno() >= 0:
-            self._loop.add_reader(self._socket.fileno(), self._accept)
-
-    def close(self) -> None:
-        """Turn newcomers away; those that came before, and were not noticed yet, are taken."""
-        self._loop.remove_reader(self._socket.fileno())
-        self._socket.shutdown(socket.SHUT_RD)
-        with contextlib.suppress(OSError):  # at the end of the line
-            while True:
-                self._accept_one()
-        self._socket.close()
-
-
-def _listen(config: Config) -> tuple[socket.socket, int]:
-    """The listening socket and the descriptor of the lock that makes this agent the only one."""
-    runtime = config.ensure_runtime_dir()
-    lock = os.open(os.path.join(runtime, "agent.run"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    folder = os.open(runtime, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink("agent.sock", dir_fd=folder)
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        listener.bind(f"/proc/self/fd/{folder}/agent.sock")  # however long the real path is
-    finally:
-        os.close(folder)
-    listener.listen(1024)
-    listener.setblocking(False)
-    os.ftruncate(lock, 0)
-    os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
-    return listener, lock
-
-
 async def _run(config: Config) -> int:
     try:
-        listener, lock = _listen(config)
+        listener, lock = listen(config)
     except BlockingIOError:
         log.warning("another agent is running for %s", config.runtime_dir)
         return 0
@@ -320,7 +300,8 @@ async def _run(config: Config) -> int:
     agent = Agent(config)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, agent.stopping.set)
-    server = Listener(agent, listener)
+    server = Listener(listener, lambda sock: LauncherConnection(agent, sock), lambda: len(agent.connections))
+    agent.on_closed = server.closed
     ready = os.environ.pop("MANYCC_READY_FD", "")
     if ready.isdigit():
         with contextlib.suppress(OSError):
@@ -335,6 +316,7 @@ async def _run(config: Config) -> int:
     with contextlib.suppress(OSError):
         os.unlink(os.path.join(config.runtime_dir, "agent.sock"))
     server.close()
+    await agent.verifier.close()  # it writes what a successor reads when it begins
     os.close(lock)  # a successor may begin; what runs here is finished first
     if agent.connections:
         agent.drained.clear()
@@ -342,9 +324,12 @@ async def _run(config: Config) -> int:
             async with asyncio.timeout(DRAIN_S):
                 await agent.drained.wait()
     await cancel_all([housekeeping])
+    await agent.verifier.close()
     await agent.hosts.close()
     agent.collector.close()
     agent.view.close()
+    agent.unfinished.close()
+    agent.handed.close()
     log.info("agent ends")
     return 0
 
@@ -361,32 +346,37 @@ async def _housekeeping(agent: Agent) -> None:
             agent.view.flush()
             agent.collector.flush()
             await agent.hosts.retire_unused()
-            idles = not agent.connections and time.monotonic() - agent.last_activity > idle
+            idles = not agent.connections and not agent.verifier.busy and time.monotonic() - agent.last_activity > idle
             if idles and not agent.stopping.is_set():
                 log.info("idle for %d s", idle)
                 agent.stopping.set()
 
 
+def _open_log(path: str) -> None:
+    """An agent without a log is better than none: its folder may be full, or read-only."""
+    handler: logging.Handler = logging.NullHandler()
+    with contextlib.suppress(OSError):
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        if os.path.exists(path) and os.path.getsize(path) > 4 * 1024 * 1024:
+            os.replace(path, path + ".1")
+        handler = logging.FileHandler(path)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)
+
+
 def serve(config: Config) -> int:
     """Be the agent until told to stop or idle. Returns the exit code."""
-    os.makedirs(config.state_dir, exist_ok=True)
     config.ensure_runtime_dir()
-    path = os.path.join(config.state_dir, "agent.log")
-    with contextlib.suppress(OSError):
-        if os.path.getsize(path) > 4 * 1024 * 1024:
-            os.replace(path, path + ".1")
-    logging.basicConfig(
-        filename=path, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True
-    )
+    _open_log(config.agent_log_path)
     with contextlib.suppress(OSError):
         os.setsid()
     os.chdir("/")
     # One descriptor a launcher: a build with -j2000 needs more than the customary 1024.
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    # The environment is that of whoever started the agent; each job brings a host list of its own.
-    others = {name: value for name, value in os.environ.items() if name != "MANYCC_HOSTS"}
-    config = dataclasses.replace(config, hosts=load(others).hosts)
+    # The environment is that of whoever started the agent; each job brings its own.
+    others = load({name: value for name, value in os.environ.items() if name not in ("MANYCC_HOSTS", "MANYCC_VERIFY")})
+    config = dataclasses.replace(config, hosts=others.hosts, verify=others.verify)
     try:
         return asyncio.run(_run(config))
     except Exception:  # the process's boundary: the log is the only place left to say it

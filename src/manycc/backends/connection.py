@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 from array import array
 from collections.abc import Callable, Iterable
 from typing import Any, Final
@@ -17,21 +18,36 @@ from manycc.job import FILE, LINK, Input, Job
 from manycc.reasons import Reason
 from manycc.wire import native
 
-SILENCE_S: Final = 20.0
-"""A node says something at least every 5 s; one that is silent for this long is taken for dead."""
-
 MAX_UPLOADS: Final = 10_000
 """Requests for contents that wait to be served."""
+MAX_ASKED: Final = 16
+"""How often a job's contents may be asked for: they can be evicted before they are used, but not for ever."""
+
+
+class Pieces:
+    """A large output that comes before its job's result, hashed as it comes."""
+
+    __slots__ = ("data", "hashed")
+
+    def __init__(self) -> None:
+        self.data: list[bytes] = []
+        self.hashed = hashlib.sha256()
+
+    def add(self, piece: bytes) -> None:
+        """The next piece."""
+        self.data.append(piece)
+        self.hashed.update(piece)
 
 
 class Pending:
     """A job on its way: its future, its output pieces, its bytes."""
 
-    __slots__ = ("future", "pieces", "received", "sent", "size")
+    __slots__ = ("allowed", "future", "pieces", "received", "sent", "size")
 
-    def __init__(self, future: asyncio.Future[list[Any]]) -> None:
+    def __init__(self, future: asyncio.Future[list[Any]], inputs: int) -> None:
         self.future = future
-        self.pieces: dict[int, list[bytes]] = {}
+        self.allowed = MAX_ASKED * inputs  # contents it may still ask for
+        self.pieces: dict[int, Pieces] = {}
         self.size = 0
         self.sent = 0
         self.received = 0
@@ -43,11 +59,13 @@ class Connection(asyncio.Protocol):
     def __init__(
         self,
         greeting: dict[str, Any],
+        silence_s: float,
         on_state: Callable[[dict[str, Any]], None],
         on_proven: Callable[[int, str], None],
         on_lost: Callable[[Connection, str], None],
     ) -> None:
         self._greeting = greeting
+        self._silence_s = silence_s
         self._on_state = on_state
         self._on_proven = on_proven
         self._on_lost = on_lost
@@ -62,6 +80,7 @@ class Connection(asyncio.Protocol):
         self._by_digest: dict[bytes, Input] = {}
         self._next_number = 1
         self._retracted: list[int] = []
+        self._outdated: set[bytes] = set()  # contents that jobs under way may have named, and that are no more
         self._uploads: set[asyncio.Task[None]] = set()
         self._uploading = asyncio.Lock()
         self._heard = self._loop.time()
@@ -75,7 +94,7 @@ class Connection(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)  # noqa: S101
         self._transport = transport
         transport.set_write_buffer_limits(high=4 * 1024 * 1024)
-        transport.write(native.PREAMBLE + native.pack([native.HELLO, self._greeting]))
+        transport.write(native.PREAMBLE + native.pack([native.HELLO, {**self._greeting, "silence": self._silence_s}]))
 
     def pause_writing(self) -> None:
         self._writable.clear()
@@ -94,7 +113,10 @@ class Connection(asyncio.Protocol):
             self.abort(f"the peer broke the protocol: {error}")
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.abort(f"the connection broke: {exc}" if exc else "the node closed the connection")
+        if not self.welcome.done():
+            self.abort("it hung up without a greeting: it is of another version, or does not let this machine in")
+        else:
+            self.abort(f"the connection broke: {exc}" if exc else "the node closed the connection")
 
     # -- life
 
@@ -122,8 +144,8 @@ class Connection(asyncio.Protocol):
         """Abort if the node has been silent for too long; else ask for a sign of life."""
         if self.closed or self._transport is None:
             return
-        if self._loop.time() - self._heard > SILENCE_S:
-            self.abort(f"the node was silent for {SILENCE_S:.0f} s")
+        if self._loop.time() - self._heard > self._silence_s:
+            self.abort(f"the node was silent for {self._silence_s:g} s")
         else:
             self._transport.write(native.pack([native.PING, 0]))
 
@@ -140,6 +162,7 @@ class Connection(asyncio.Protocol):
         number = self._numbers.pop(item, None)
         if number is not None:
             self._retracted.append(number)
+            self._outdated.add(item.digest)
             if self._by_digest.get(item.digest) is item:
                 del self._by_digest[item.digest]
 
@@ -159,7 +182,8 @@ class Connection(asyncio.Protocol):
             self._retracted = []
         number = self._next_job
         self._next_job += 1
-        flags = native.FLAG_CACHE if job.cacheable and not job.inputs.volatile else 0
+        flags = native.FLAG_CACHE if job.cacheable else 0
+        flags |= native.FLAG_TERMINAL if job.terminal else 0
         frames += native.pack(
             [
                 native.JOB,
@@ -177,7 +201,7 @@ class Connection(asyncio.Protocol):
                 expected_rss,
             ]
         )
-        pending = Pending(self._loop.create_future())
+        pending = Pending(self._loop.create_future(), len(wanted))
         pending.sent = len(frames)
         self._jobs[number] = pending
         self._transport.write(frames)
@@ -203,14 +227,17 @@ class Connection(asyncio.Protocol):
         pending = self._jobs.pop(number, None)
         if pending is not None and not self.closed and self._transport is not None:
             self._transport.write(native.pack([native.CANCEL, number]))
+        if not self._jobs:
+            self._outdated.clear()
 
     # -- receiving
 
     def _receive(self, message: list[Any], length: int) -> None:
         kind = message[0]
         if kind == native.RESULT or kind == native.REFUSED:
-            pending = self._jobs.pop(message[1], None)
+            pending = self._pending(message[1])
             if pending is not None and not pending.future.done():
+                del self._jobs[message[1]]
                 pending.received += length
                 pending.future.set_result(message)
         elif kind == native.STATE:
@@ -218,11 +245,7 @@ class Connection(asyncio.Protocol):
         elif kind == native.OUTPUT:
             self._piece(message, length)
         elif kind == native.MISSING:
-            if len(self._uploads) >= MAX_UPLOADS:
-                raise WireError("contents asked for too often")
-            upload = self._loop.create_task(self._upload(int(message[1]), list(message[2])))
-            self._uploads.add(upload)
-            upload.add_done_callback(self._uploaded)
+            self._asked(message[1], list(message[2]))
         elif kind == native.PROVEN:
             self._on_proven(int(message[1]), str(message[2])[:2000])
         elif kind == native.WELCOME:
@@ -233,22 +256,40 @@ class Connection(asyncio.Protocol):
         elif kind != native.PONG:
             raise WireError(f"unknown message {kind}")
 
+    def _pending(self, number: int) -> Pending | None:
+        """The job of that number; None if it is over. Raises WireError if there never was one."""
+        pending = self._jobs.get(number)
+        if pending is None and not 0 < number < self._next_job:
+            raise WireError("an answer to what was never asked")
+        return pending
+
+    def _asked(self, number: int, digests: list[bytes]) -> None:
+        pending = self._pending(number)
+        if pending is not None:  # of one that is over, others may need the contents
+            pending.allowed -= len(digests)
+        if len(self._uploads) >= MAX_UPLOADS or (pending is not None and pending.allowed < 0):
+            raise WireError("contents asked for too often")
+        upload = self._loop.create_task(self._upload(number, digests))
+        self._uploads.add(upload)
+        upload.add_done_callback(self._uploaded)
+
     def _piece(self, message: list[Any], length: int) -> None:
         _, number, index, zdata = message
-        pending = self._jobs.get(number)
+        pending = self._pending(number)
         if pending is None:
             return
         piece = native.decompress(zdata, native.MAX_PIECE)
         pending.received += length
         pending.size += len(piece)
-        if pending.size > native.MAX_FILE or not 0 <= index < native.MAX_OUTPUTS:
-            raise WireError("outputs larger than allowed")
-        pending.pieces.setdefault(index, []).append(piece)
+        if not piece or pending.size > native.MAX_FILE or not 0 <= index < native.MAX_OUTPUTS:
+            raise WireError("outputs larger than allowed, or in empty pieces")
+        pending.pieces.setdefault(index, Pieces()).add(piece)
 
     def _uploaded(self, task: asyncio.Task[None]) -> None:
         self._uploads.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            self.abort(f"an upload failed: {error}")
+            what = "the peer broke the protocol" if isinstance(error, WireError) else "an upload failed"
+            self.abort(f"{what}: {error}")
 
     async def _upload(self, number: int, digests: list[bytes]) -> None:
         """Send the contents a job lacks. A file that is no longer what was announced ends its job."""
@@ -258,6 +299,8 @@ class Connection(asyncio.Protocol):
     async def _send_contents(self, number: int, digests: list[bytes]) -> None:
         for digest in digests:
             item = self._announced(digest)
+            if item is None and digest not in self._outdated and number in self._jobs:
+                raise WireError("a content was asked for that no job named")
             data = await self._contents(item, digest) if item is not None else None
             if self.closed or self._transport is None:
                 return
@@ -288,8 +331,8 @@ class Connection(asyncio.Protocol):
     async def _contents(self, item: Input, digest: bytes) -> bytes | None:
         def read() -> bytes | None:
             try:
-                with open(item.path, "rb") as file:
-                    data = file.read(item.size + 1)
+                with open(item.path, "rb", opener=_without_waiting) as file:
+                    data = file.read(item.size + 1) or b""
             except OSError:
                 return None
             return data if hashlib.sha256(data).digest() == digest else None
@@ -297,6 +340,11 @@ class Connection(asyncio.Protocol):
         if item.size < 256 * 1024:
             return read()
         return await self._loop.run_in_executor(None, read)
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Open what may have become a pipe since it was announced."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _mapping(value: Any) -> dict[str, Any]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import socket
 from collections.abc import Callable
 from typing import Any, Final
 
 from manycc.backends.base import State
-from manycc.backends.connection import Connection, Pending
+from manycc.backends.connection import Connection, Pending, Pieces
 from manycc.errors import BackendError, BackendGone, BackendRefused, WireError
 from manycc.job import Input, Job, Outcome, OutputFile, Toolchain
 from manycc.reasons import BY_CODE, Kind, Reason
@@ -17,11 +18,16 @@ from manycc.wire import native
 
 RETRY_FIRST_S: Final = 1.0
 RETRY_LAST_S: Final = 30.0
+GREETING_S: Final = 2.0
+"""Beyond the time that a connection may take, for the node to greet."""
 PROVE_TIMEOUT_S: Final = 60.0
 REFUSAL_S: Final = 30.0
 """A refused toolchain is asked about again after this time: the node's compiler may have been upgraded."""
 MAX_ASKED: Final = 200  # a node takes no more than 256 questions a connection
-HEARTBEAT_S: Final = 5.0
+SILENCE_S: Final = 20.0
+"""A node that says nothing at all for this long is taken for dead."""
+HEARTBEATS: Final = 4
+"""How often within that time it is asked for a sign of life."""
 
 
 class NodeBackend:
@@ -36,6 +42,7 @@ class NodeBackend:
         greeting: dict[str, Any],
         connect_timeout_s: float,
         job_timeout_s: float = 1800.0,
+        silence_s: float = SILENCE_S,
     ) -> None:
         self.name = name
         self._address = address
@@ -44,6 +51,7 @@ class NodeBackend:
         self._greeting = greeting
         self._connect_timeout_s = connect_timeout_s
         self._job_timeout_s = job_timeout_s
+        self._silence_s = silence_s
         self._state = State.IDLE
         self._why = ""
         self._callbacks: list[Callable[[], None]] = []
@@ -123,7 +131,7 @@ class NodeBackend:
             async with asyncio.timeout(self._connect_timeout_s):
                 _, connection = await loop.create_connection(self._make_connection, self._address, self._port)
             self._connection = connection
-            async with asyncio.timeout(self._connect_timeout_s + 2):
+            async with asyncio.timeout(self._connect_timeout_s + GREETING_S):
                 welcome = await connection.welcome
             version = welcome.get("version")
             if version != native.VERSION:
@@ -148,12 +156,12 @@ class NodeBackend:
             self._changed()
 
     def _make_connection(self) -> Connection:
-        return Connection(self._greeting, self._on_state, self._on_proven, self._on_lost)
+        return Connection(self._greeting, self._silence_s, self._on_state, self._on_proven, self._on_lost)
 
     def _beat(self) -> None:
         if self._connection is not None and self._state is State.READY:
             self._connection.check_alive()
-            self._heartbeat = asyncio.get_running_loop().call_later(HEARTBEAT_S, self._beat)
+            self._heartbeat = asyncio.get_running_loop().call_later(self._silence_s / HEARTBEATS, self._beat)
 
     def _down(self, why: str) -> None:
         self._state = State.DOWN
@@ -195,8 +203,8 @@ class NodeBackend:
     # -- toolchains
 
     def _on_proven(self, number: int, sentence: str) -> None:
-        if number not in self._labels:
-            return  # an answer that nobody asked for
+        if number not in self._labels or self._verdicts.get(number) == sentence:
+            return  # an answer that nobody asked for, or that is known
         self._verdicts[number] = sentence
         if sentence and number < MAX_ASKED:
             asyncio.get_running_loop().call_later(REFUSAL_S, self._doubted.add, number)
@@ -234,11 +242,13 @@ class NodeBackend:
                 ]
             )
         try:
-            async with asyncio.timeout(PROVE_TIMEOUT_S):
+            async with asyncio.timeout(min(PROVE_TIMEOUT_S, self._job_timeout_s)):
                 return await asyncio.shield(self._proving[number])
         except TimeoutError:
             # Whoever waits for the verdict goes elsewhere; should it come after all, it counts.
-            return self._verdicts.setdefault(number, "it did not say in time whether it has the compiler")
+            if number not in self._verdicts:
+                self._on_proven(number, "it did not say in time whether it has the compiler")
+            return self._verdicts.get(number, self._why)
 
     # -- jobs
 
@@ -284,12 +294,17 @@ class NodeBackend:
             if not isinstance(path, str) or len(path) > native.MAX_PATH or not 0 <= size <= room:
                 raise ValueError("output out of bounds")
             room -= size
-            data = b"".join(pending.pieces.pop(index, ())) if zdata is None else native.decompress(zdata, size)
+            if zdata is None:
+                pieces = pending.pieces.pop(index, None) or Pieces()
+                data, found = b"".join(pieces.data), pieces.hashed.digest()
+            else:
+                data = native.decompress(zdata, size)
+                found = hashlib.sha256(data).digest()
             if len(data) != size:
                 raise ValueError(f"output of {len(data)} bytes where {size} were promised")
-            if type(digest) is not bytes:
-                raise TypeError("digest out of form")
-            outputs.append(OutputFile(path, mode & 0o777, data, digest))
+            if found != digest:
+                raise ValueError(f"{path} is not what its digest says")
+            outputs.append(OutputFile(path, mode & 0o7777, data, digest))
         cached = bool(info.get("cached"))
         return Outcome(
             reason=Reason.CACHED if cached else Reason.REMOTE,

@@ -15,11 +15,13 @@ from manycc.cli import client
 from manycc.cli.launcher import find_compiler, find_launcher, is_program
 from manycc.cli.output import say
 from manycc.cli.probe import launcher_version
+from manycc.cli.quarantine import recorded
 from manycc.config import Config
 from manycc.errors import ConfigError, ManyccError
 from manycc.monitor import records
 from manycc.monitor.stats import aggregate
 from manycc.monitor.units import amount, size
+from manycc.monitor.verifications import tally
 
 OK: Final = "ok"
 WARN: Final = "warn"
@@ -195,6 +197,17 @@ def check_clock(settings: Config) -> Iterator[Finding]:
         yield Finding(OK, time.ctime())
 
 
+def check_verification(settings: Config) -> Iterator[Finding]:
+    """No host was found to compile otherwise than the compiler here."""
+    counts = tally(records.read(settings.verifications_path))
+    text = f"{amount(counts['verified'], 'job')} compiled here again, {counts['different']} different"
+    yield Finding(OK, f"{text}; {counts['void']} void, {counts['skipped']} skipped")
+    for entry in recorded(settings):
+        host, label = entry.get("host", "?"), entry.get("label", "?")
+        text = f"host {host} returned a wrong result with {label}, and is quarantined; evidence: {entry.get('report')}"
+        yield Finding(WARN, text, f"manycc verify --suspects {host}; when it is sound, manycc verify --forgive {host}")
+
+
 def check_records(settings: Config) -> Iterator[Finding]:
     """What became of the last day's jobs."""
     stats = aggregate(records.read(settings.records_path), since=time.time() - DAY_S)
@@ -212,4 +225,5 @@ CHECKS: Final[dict[str, Callable[[Config], Iterator[Finding]]]] = {
     "sealing": check_sealing,
     "clock": check_clock,
     "records": check_records,
+    "verification": check_verification,
 }

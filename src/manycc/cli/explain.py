@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import os
-import sys
 from collections.abc import Sequence
 from typing import Any
 
-from manycc import __version__, config
+from manycc import config
 from manycc.cli import client
-from manycc.cli.launcher import find_compiler, find_launcher
 from manycc.cli.output import print_json, say
-from manycc.errors import ConfigError, ManyccError
+from manycc.cli.request import build_request, command_of
 from manycc.monitor.units import amount, size
-from manycc.wire.launcher import STDERR_TTY, STDOUT_TTY, Request
 
 
 def main(argv: Sequence[str]) -> int:
@@ -28,34 +24,13 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--json", action="store_true", help="print JSON (docs/json.md)")
     parser.add_argument("command", nargs=argparse.REMAINDER, help="such as: g++ -O2 -c a.cc")
     options = parser.parse_args(argv)
-    command = options.command[1:] if options.command[:1] == ["--"] else options.command
-    if command and os.path.basename(command[0]) == "manycc":
-        command = command[1:]
-    if not command:
-        raise ConfigError("no command to explain", "", "manycc explain -- g++ -O2 -c a.cc")
-    answer = client.explain(config.load(), _request(command))
+    answer = client.explain(config.load(), build_request(command_of(options.command, "explain")))
     if options.json:
         print_json(answer)
     else:
         _print(answer)
     usable = any(_usable(host) for host in answer.get("hosts") or [])
     return 0 if answer.get("distributable") and usable else 1
-
-
-def _request(command: list[str]) -> Request:
-    """The request the launcher would make of this command."""
-    try:
-        launcher: str | None = find_launcher()
-    except ManyccError:
-        launcher = None  # the agent can answer without it
-    cwd = os.getcwd()
-    compiler = find_compiler(command[0], launcher, cwd, os.environ)
-    if not compiler:
-        raise ConfigError(f"{command[0]}: not found", "no compiler of this name is in PATH")
-    umask = os.umask(0o077)
-    os.umask(umask)
-    flags = (STDERR_TTY if sys.stderr.isatty() else 0) | (STDOUT_TTY if sys.stdout.isatty() else 0)
-    return Request(__version__, compiler, cwd, command, dict(os.environ), umask, flags, 0)
 
 
 def _usable(host: Any) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from manycc import config
 from manycc.cli import client
 from manycc.cli.output import print_json, say
+from manycc.cli.quarantine import warn
 from manycc.cli.status import draw_hosts
 
 
@@ -39,7 +40,10 @@ def main(argv: Sequence[str]) -> int:
     else:
         say(f"from {settings.origin('hosts')}:")
         draw_hosts(answer)
+        names = {host.get("name") for host in hosts}
+        warn([entry for entry in answer.get("quarantine") or [] if entry.get("host") in names])
         for spec in specs:
             if spec.local:
                 say(f"this machine: {spec.slots or settings.local_slots} slots")
-    return 0 if len(hosts) == len(nodes) and all(host.get("state") == "ready" for host in hosts) and nodes else 1
+    usable = [host for host in hosts if host.get("state") == "ready" and not host.get("quarantined")]
+    return 0 if len(usable) == len(nodes) and nodes else 1

@@ -19,6 +19,7 @@ VERBS = {
     "hosts": "connect to the hosts and show which can be used",
     "stats": "what became of past jobs, with reasons",
     "reasons": "all reasons a job can be recorded with",
+    "verify": "compile on a host and here, and compare all; what samples proved; quarantined hosts",
     "agent": "start, stop or look at this user's agent",
     "doctor": "check this machine's set-up, and say what to do",
     "masquerade": "print a folder of compiler names to put in front of PATH",

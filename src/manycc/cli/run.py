@@ -20,6 +20,7 @@ from manycc.cli.launcher import find_launcher
 from manycc.cli.masquerade import refresh
 from manycc.cli.output import say
 from manycc.cli.parallel import fill_in
+from manycc.cli.quarantine import warn
 from manycc.config import Config
 from manycc.errors import ConfigError, ManyccError
 from manycc.monitor import summary
@@ -89,6 +90,7 @@ def _build(settings: Config, command: list[str], hosts: str, jobs: int | None, p
     say(f"manycc: {summary.headline(stats, wall)}", sys.stderr)
     for line in summary.body(stats):
         say(f"  {line}", sys.stderr)
+    warn(watch.quarantine, sys.stderr)
     return code
 
 
@@ -123,6 +125,8 @@ class _Watch:
         self._tail = Tail(settings.records_path)
         self._line = BottomLine(2) if progress else None
         self._started = time.monotonic()
+        self.quarantine: list[dict[str, Any]] = []
+        """The run's hosts that are not trusted any more, once it has settled."""
 
     def tick(self) -> None:
         """Take in what is new, and show it."""
@@ -133,6 +137,7 @@ class _Watch:
         if status is not None:  # the agent may know hosts of other builds too
             hosts = [host for host in status.get("hosts") or [] if isinstance(host, dict)]
             status["hosts"] = [host for host in hosts if host.get("name") in self._hosts]
+            status["quarantine"] = self._quarantined(status)
         elapsed = time.monotonic() - self._started
         self._line.show(progress_line(self._stats, status, elapsed, self._line.columns()))
 
@@ -141,6 +146,7 @@ class _Watch:
         deadline = time.monotonic() + SETTLE_S
         while time.monotonic() < deadline:
             status = self._status()
+            self.quarantine = self._quarantined(status or {})
             jobs = status.get("jobs") if status is not None else None
             if not isinstance(jobs, dict) or not (jobs.get("running") or jobs.get("local")):
                 break
@@ -153,6 +159,10 @@ class _Watch:
         """Give the terminal back."""
         if self._line is not None:
             self._line.close()
+
+    def _quarantined(self, status: dict[str, Any]) -> list[dict[str, Any]]:
+        entries = [entry for entry in status.get("quarantine") or [] if isinstance(entry, dict)]
+        return [entry for entry in entries if entry.get("host") in self._hosts]
 
     def _poll(self) -> None:
         for record in self._tail.poll():

@@ -14,6 +14,7 @@ from manycc.errors import ConfigError
 from manycc.monitor import records, summary
 from manycc.monitor.stats import PHASES, Stats, aggregate, last_run
 from manycc.monitor.units import amount, share, span
+from manycc.monitor.verifications import tally
 from manycc.reasons import BY_CODE
 
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)([smhdw])")
@@ -34,17 +35,24 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--since", metavar="WHEN", help="only jobs since then: 90s, 10m, 2h, 3d, 1w, or an ISO time")
     options = parser.parse_args(argv)
     since = None if options.since is None else parse_when(options.since, time.time())
-    path = config.load().records_path
+    settings = config.load()
+    path = settings.records_path
     run = options.run
     if options.last:
         run = last_run(records.read(path))
         if not run:
             raise ConfigError("no run is recorded", "", "manycc run -- make, or manycc stats without --last")
     stats = aggregate(records.read(path), run=run, since=since)
+    verified = tally(records.read(settings.verifications_path), run=run, since=since)
     if options.json:
-        print_json(stats.as_json())
+        print_json(stats.as_json() | {"verify": verified})
     else:
         _print(stats, path)
+        if any(verified.values()):
+            say(
+                f"verified: {verified['verified']}, {verified['equal']} equal and {verified['different']} different;"
+                f" {verified['void']} void, {verified['skipped']} skipped"
+            )
     return 0
 
 

@@ -11,6 +11,8 @@ from manycc import config
 from manycc.cli import client
 from manycc.cli.agent import describe
 from manycc.cli.output import print_json, print_table, say
+from manycc.cli.quarantine import recorded, warn
+from manycc.monitor.units import amount
 
 STATES = {
     "idle": "not connected (connects with the first job)",
@@ -43,7 +45,15 @@ def main(argv: Sequence[str]) -> int:
             f"jobs: {jobs.get('running', 0)} under way, {jobs.get('waiting', 0)} waiting for a slot, "
             f"{jobs.get('local', 0)} on this machine"
         )
+        verify = answer.get("verify") or {}
+        if verify.get("waiting") or verify.get("busy"):
+            waiting = amount(verify.get("waiting", 0), "sample")
+            busy = ", one is being verified" if verify.get("busy") else ""
+            say(f"verify = {verify.get('rate')}: {waiting} waiting for idle time{busy}")
+    for sentence in answer.get("warnings") or []:
+        say(f"warning: {sentence}")
     draw_hosts(answer)
+    warn(answer.get("quarantine") or [])
     return 0
 
 
@@ -57,6 +67,7 @@ def silent_status(settings: config.Config) -> dict[str, Any]:
             if not spec.local
         ],
         "jobs": {"running": 0, "waiting": 0, "local": 0},
+        "quarantine": recorded(settings),
     }
 
 
@@ -79,7 +90,7 @@ def draw_hosts(answer: dict[str, Any]) -> None:
                 str(host.get("slots") or "?"),
                 str(host.get("busy", 0)),
                 toolchains_of(host),
-                str(host.get("why", "")),
+                "; ".join(filter(None, [str(host.get("why", "")), "QUARANTINED" * bool(host.get("quarantined"))])),
             ]
         )
     columns = ["host", "state", "slots", "busy", "compilers", "note"]

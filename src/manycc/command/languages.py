@@ -104,7 +104,10 @@ def suffix_of(path: str) -> str:
 
 def language_of(path: str, kind: str, cxx: bool) -> str | None:
     """The language of a file by its suffix; None if the driver would leave the file to the linker."""
-    language = _SUFFIXES[kind].get(suffix_of(path))
+    suffix = suffix_of(path)
+    if kind == GCC and suffix == path:
+        return None  # nothing but a suffix is a name
+    language = _SUFFIXES[kind].get(suffix)
     if cxx and language is not None:
         return _CXX_DRIVER.get(language, language)
     return language

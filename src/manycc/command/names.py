@@ -150,10 +150,11 @@ selective-scheduling selective-scheduling2 semantic-interposition separate-named
 show-column show-overloads= show-skipped-includes show-source-location shrink-wrap shrink-wrap-separate
 signaling-math signaling-nans signed-bitfields signed-char signed-zeros simd-cost-model= single-precision-constant
 sized-deallocation sjlj-exceptions skip-odr-check-in-gmf slp-vectorize spell-checking spell-checking-limit=
-split-ivs-in-unroller split-loops split-lto-unit split-machine-functions split-paths split-stack split-wide-types
-split-wide-types-early squangle ssa-backprop ssa-phiopt sso-struct= stack-check stack-check= stack-clash-protection
-stack-limit stack-limit-register= stack-limit-symbol= stack-protector stack-protector-all stack-protector-explicit
-stack-protector-strong stack-reuse= stack-size-section standalone-debug stdarg-opt store-merging strength-reduce
+split-dwarf-inlining split-ivs-in-unroller split-loops split-lto-unit split-machine-functions split-paths
+split-stack split-wide-types split-wide-types-early squangle ssa-backprop ssa-phiopt sso-struct= stack-check
+stack-check= stack-clash-protection stack-limit stack-limit-register= stack-limit-symbol= stack-protector
+stack-protector-all stack-protector-explicit stack-protector-strong stack-reuse= stack-size-section standalone-debug
+stdarg-opt store-merging strength-reduce
 strict-aliasing strict-enums strict-flex-arrays strict-flex-arrays= strict-float-cast-overflow strict-overflow
 strict-prototype strict-return strict-volatile-bitfields strict-vtable-pointers strong-eval-order strong-eval-order=
 strub= struct-path-tbaa symbol-partition= sync-libcalls tabstop= temp-file template-backtrace-limit= template-depth=

@@ -84,7 +84,6 @@ class Action(Enum):
     DEBUG_LETTERS = "-d"
     VERBOSE_ASM = "writes the memory limits of this machine into assembly"
     RECORD_SWITCHES = "records the command line in the object"
-    COLOR = "says how messages are coloured"
     # options for a part
     FOR_PREPROCESSOR = "-Wp,"
     TO_PREPROCESSOR = "-Xpreprocessor"
@@ -211,7 +210,7 @@ _CODE_ROWS: Final = (
     *_rows("-fverbose-asm", _NONE, _CODE, action=Action.VERBOSE_ASM),
     *_rows("-fno-verbose-asm -fno-record-gcc-switches -fno-record-command-line", _NONE, _CODE),
     *_rows("-d", _JOINED, _CODE, action=Action.DEBUG_LETTERS),
-    *_rows("-dynamic", _NONE, _LINK),
+    *_rows("-dynamic", _NONE, _LINK, only=CLANG),  # gcc reads it as -d with letters
 )  # fmt: skip
 
 _DEBUG: Final = (
@@ -264,7 +263,8 @@ _BESIDE: Final = (
            _TEXT, only=GCC),
     *_rows("-fdump-ada-spec -fdump-ada-spec-slim", writes=True, reason=_LOCAL, only=GCC),
     *_rows("-save-temps --save-temps", _NONE, _DRIVER, action=Action.SAVE_TEMPS, writes=True),
-    *_rows("-save-temps= --save-temps=", _JOINED, _DRIVER, action=Action.SAVE_TEMPS, writes=True),
+    *_rows("-save-temps=", _JOINED, _DRIVER, action=Action.SAVE_TEMPS, writes=True),
+    *_rows("--save-temps=", _JOINED, _DRIVER, action=Action.SAVE_TEMPS, writes=True, only=CLANG),
     *_rows("-fdiagnostics-format=", _JOINED, _TEXT, action=Action.DIAGNOSTICS_FORMAT),
     *_rows("-fdiagnostics-add-output= -fdiagnostics-set-output=", _JOINED, _TEXT, writes=True, reason=_LOCAL, only=GCC),
     *_rows("-dumpbase -dumpbase-ext -dumpdir", _SEPARATE, _DRIVER, path=True, reason=_LOCAL, only=GCC),
@@ -295,8 +295,8 @@ _MESSAGES: Final = (
     *_rows("-R", _JOINED, _TEXT, only=CLANG),
     *_rows("-w -pedantic -pedantic-errors --pedantic --pedantic-errors", _NONE, _TEXT),
     *_rows("-fdiagnostics-color -fno-diagnostics-color -fcolor-diagnostics -fno-color-diagnostics -fansi-escape-codes"
-           " -fno-ansi-escape-codes -fdiagnostics-plain-output", _NONE, _TEXT, action=Action.COLOR),
-    *_rows("-fdiagnostics-color=", _JOINED, _TEXT, action=Action.COLOR),
+           " -fno-ansi-escape-codes -fdiagnostics-plain-output", _NONE, _TEXT),
+    *_rows("-fdiagnostics-color=", _JOINED, _TEXT),
 )  # fmt: skip
 
 _PARTS: Final = (
@@ -338,11 +338,11 @@ _LOCAL_ROWS: Final = (
     *_rows("-Xarch_host -Xarch_device -Xopenmp-target -Xoffload-linker -arch", _SEPARATE, _DRIVER,
            reason=_LOCAL, only=CLANG),
     *_rows("-Xopenmp-target=", _JOINED, _DRIVER, reason=_LOCAL, only=CLANG),
-    *_rows("-fno-integrated-as", _NONE, _DRIVER, reason=_LOCAL),
+    *_rows("-fno-integrated-as -no-integrated-as", _NONE, _DRIVER, reason=_LOCAL),
     *_rows("-fapinotes -fapinotes-modules -frepo -fself-test", _NONE, _CODE, reads=True, reason=_LOCAL),
-    *_rows("-fcrash-diagnostics-dir= -fproc-stat-report= -frewrite-map-file= -fvtv- -gen-cdb-fragment-path", _JOINED,
-           _CODE, writes=True, reason=_LOCAL),
-    *_rows("-fproc-stat-report -gen-reproducer", _NONE, _TEXT, writes=True, reason=_LOCAL),
+    *_rows("-fcrash-diagnostics-dir= -fproc-stat-report= -save-stats= --save-stats= -frewrite-map-file="
+           " -fvtv- -gen-cdb-fragment-path", _JOINED, _CODE, writes=True, reason=_LOCAL),
+    *_rows("-fproc-stat-report -gen-reproducer -save-stats --save-stats", _NONE, _TEXT, writes=True, reason=_LOCAL),
     *_rows("-fcompare-debug", _OPTIONAL, _CODE, reason=_LOCAL),
     *_rows("-freport-bug", _NONE, _TEXT, reason=_LOCAL),
     # messages that hold times, memory sizes or names of temporary files of the machine

@@ -24,7 +24,13 @@ __all__ = ["Command", "compiler_kind", "parse"]
 REFUSED_VARIABLES: Final = (
     "COMPILER_PATH", "GCC_EXEC_PREFIX", "GCC_COMPARE_DEBUG", "DEPENDENCIES_OUTPUT", "SUNPRO_DEPENDENCIES",
     "CCC_OVERRIDE_OPTIONS", "CC_PRINT_OPTIONS", "CC_PRINT_HEADERS", "CC_PRINT_PROC_STAT", "CC_LOG_DIAGNOSTICS",
-    "CC_PRINT_INTERNAL_STAT", "RC_DEBUG_OPTIONS",
+    "CC_PRINT_INTERNAL_STAT", "RC_DEBUG_OPTIONS", "FORCE_CLANG_DIAGNOSTICS_CRASH",
+)  # fmt: skip
+
+# Variables by which clang finds headers, or the release of a system, for targets that have them.
+TARGET_VARIABLES: Final = (
+    "SDKROOT", "MACOSX_DEPLOYMENT_TARGET", "IPHONEOS_DEPLOYMENT_TARGET", "TVOS_DEPLOYMENT_TARGET",
+    "WATCHOS_DEPLOYMENT_TARGET", "DRIVERKIT_DEPLOYMENT_TARGET", "XROS_DEPLOYMENT_TARGET", "INCLUDE", "EXTERNAL_INCLUDE",
 )  # fmt: skip
 
 # (-S, -emit-llvm) → suffix of the main output
@@ -73,8 +79,6 @@ class Command:
     """Indexes into ``argv`` of -march=native and its kin."""
     debug: bool
     """Whether debug information is made."""
-    color: bool
-    """Whether an option says how messages are coloured."""
 
 
 def parse(
@@ -107,11 +111,19 @@ def parse(
         raise NotDistributable(Reason.BAD_COMMAND, f"{unread} cannot be read")
     if reading.refusal is not None:
         raise NotDistributable(*reading.refusal)
-    for name in REFUSED_VARIABLES:
+    for name in (*REFUSED_VARIABLES, *(TARGET_VARIABLES if _names_target(reading) else ())):
         if name in env:
             raise NotDistributable(Reason.ENVIRONMENT, name)
     source, language = _source(reading)
     return _conclude(reading, source, language, cwd, env)
+
+
+def _names_target(reading: Reading) -> bool:
+    """Whether clang is told a target: by an option, or by what stands before its name."""
+    if reading.kind != CLANG:
+        return False
+    by_name = not reading.argv[0].rpartition("/")[2].startswith("clang")
+    return by_name or any(option.startswith(("--target", "-target")) for option in reading.probe_args)
 
 
 def _check_mode(reading: Reading) -> None:
@@ -120,7 +132,10 @@ def _check_mode(reading: Reading) -> None:
     if reading.answer:
         raise NotDistributable(Reason.NOT_COMPILE, reading.answer)
     if not reading.compile and not reading.assembly:
-        raise NotDistributable(Reason.NOT_COMPILE, "neither -c nor -S")
+        cxx = is_cxx(reading.argv[0])
+        languages = {named or language_of(path, reading.kind, cxx) for path, named in reading.inputs}
+        at_once = not languages.isdisjoint(SENT)
+        raise NotDistributable(Reason.NOT_COMPILE, "compiles and links at once" if at_once else "neither -c nor -S")
 
 
 def _source(reading: Reading) -> tuple[str, str]:
@@ -145,6 +160,8 @@ def _source(reading: Reading) -> tuple[str, str]:
     if not sources:
         raise NotDistributable(Reason.NO_SOURCE)
     source, language = sources[0]
+    if source == "/dev/null":  # how build systems ask whether the compiler knows an option
+        raise NotDistributable(Reason.NOT_COMPILE, "the source is /dev/null")
     if source.startswith("/dev/"):
         raise NotDistributable(Reason.SOURCE_UNREADABLE, f"{source} is not a plain file")
     if language.endswith("-header"):
@@ -203,7 +220,6 @@ def _conclude(reading: Reading, source: str, language: str, cwd: str, env: Mappi
         stems=tuple(stems),
         native=tuple(reading.native),
         debug=reading.debug,
-        color=reading.color,
     )
 
 

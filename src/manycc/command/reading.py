@@ -48,7 +48,6 @@ class Reading:
         self.defines: list[str] = []
         self.native: list[int] = []
         self.debug = False
-        self.color = False
         self.verbose_asm = False
         self.records_switches = False
         self.profiles: list[tuple[str, str]] = []  # (option, value)
@@ -297,11 +296,15 @@ class Reading:
     def _record_switches(self, option: Option, value: str, at: int) -> None:
         self.records_switches = True
 
-    def _color(self, option: Option, value: str, at: int) -> None:
-        self.color = True
-
     def _for_preprocessor(self, option: Option, value: str, at: int) -> None:
-        self.preprocessor_words += value.split(",")
+        words = value.split(",")
+        if self.kind == CLANG and words[0] in ("-MD", "-MMD"):
+            # clang's driver takes it for its own option; the file's name counts only if nothing follows it.
+            self.wanted.depfile = True
+            if len(words) == 2:
+                self.wanted.depfiles.append(words[1])
+        else:
+            self.preprocessor_words += words
 
     def _to_preprocessor(self, option: Option, value: str, at: int) -> None:
         self.preprocessor_words.append(value)
@@ -334,6 +337,6 @@ _HANDLERS: Final[dict[Action, _Handler]] = {
 _FOR_PREPROCESSOR: Final = frozenset(
     {
         Action.QUOTE_DIR, Action.INCLUDE_DIR, Action.SYSTEM_DIR, Action.AFTER_DIR, Action.FORCED, Action.DEFINE,
-        Action.DEPS_FILE, Action.COLOR,
+        Action.DEPS_FILE,
     }
 )  # fmt: skip

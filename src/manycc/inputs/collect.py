@@ -40,7 +40,7 @@ _BOUNDS: Final = {includes.SHELF: 10_000, opened.SHELF: 50_000}
 _ATTEMPTS: Final = 20
 _FLUSH_AFTER_S: Final = 0.5
 _MAX_RESOLVERS: Final = 512
-_WITHOUT_INCLUDES: Final = frozenset(("assembler", "cpp-output"))
+_PREPROCESSED: Final = "cpp-output"
 
 
 class Collector:
@@ -87,6 +87,7 @@ class Collector:
             for _ in range(_ATTEMPTS):
                 try:
                     closure = await search.closure()
+                    manifest = self._manifest(closure, search, watched)
                 except OSError:  # a file is no longer what its folder's listing said
                     self._view.doubt(self._view.now())
                     continue
@@ -97,7 +98,6 @@ class Collector:
                     if not is_new and not self._view.doubt(since):
                         raise
                     continue
-                manifest = self._manifest(closure, search, watched)
                 if unchanged(self._view, manifest, max(since, search.since), self._watcher) and search.is_settled(
                     manifest
                 ):
@@ -143,23 +143,23 @@ class Collector:
         volatile = search.volatile or bool(closure.flags & VOLATILE)
         inputs = Inputs(items, search.how, search.complete, volatile)
         closure.folders.update(dict.fromkeys(watched))
-        return Manifest(inputs, list(files), list(closure.folders), self._watcher)
+        return Manifest(inputs, list(files), list(closure.folders), self._watcher, search.twins)
 
     async def _resolver(
         self, command: Command, toolchain: Toolchain, cwd: str, env: Mapping[str, str]
     ) -> tuple[Resolver, tuple[DirView, ...]]:
-        preprocessed = command.language in _WITHOUT_INCLUDES or command.language.endswith("cpp-output")
+        language = command.language
+        if toolchain.kind == "clang" and language.endswith(_PREPROCESSED):  # it follows #include there, too
+            language = language.removesuffix(_PREPROCESSED).removesuffix("-") or "c"
+        preprocessed = language == "assembler" or language.endswith(_PREPROCESSED)
         given = (*command.quote_dirs, *command.include_dirs, *command.system_dirs, *command.after_dirs)
         defaults: tuple[str, ...] = ()
         watched: tuple[DirView, ...] = ()
         if not preprocessed:
-            defaults, watched = await self._defaults.ask(toolchain, command.language, command.probe_args, cwd, env)
+            defaults, watched = await self._defaults.ask(toolchain, language, command.probe_args, cwd, env)
         key = (given, defaults, cwd, preprocessed)
         resolver = self._resolvers.pop(key, None)
         if resolver is None:
-            for name in given:
-                if name.endswith(".hmap"):
-                    raise NotDistributable(Reason.INPUTS_UNKNOWN, f"header map {name}")
             search = dict.fromkeys(os.path.join(cwd, name) for name in (*given, *defaults))
             resolver = Resolver(self._view, cwd, tuple(search), preprocessed)
             if len(self._resolvers) >= _MAX_RESOLVERS:

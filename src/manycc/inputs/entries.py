@@ -16,7 +16,7 @@ from manycc.job import FILE, FOLDER, LINK, Input
 
 ABSENT: Final = -1
 OTHER: Final = 3
-"""Kinds of answer besides job.FILE, LINK and FOLDER; OTHER: a device, a pipe, a socket."""
+"""Kinds of answer besides job.FILE, LINK and FOLDER; OTHER: a device, a pipe, a socket, or what cannot be looked at."""
 
 RETIRED: Final = -1
 """The ``seen`` of an entry whose content is no more."""
@@ -93,8 +93,10 @@ def kind_of_mode(mode: int) -> int:
 
 
 def list_folder(prefix: str) -> dict[str, int] | None:
-    """Kinds by name; None if the folder cannot be listed, or does not tell upper from lower case."""
+    """Kinds by name; None if the folder cannot be listed or searched, or does not tell upper from lower case."""
     names: dict[str, int] = {}
+    if not os.access(prefix, os.X_OK):
+        return None
     try:
         with os.scandir(prefix) as entries:
             for entry in entries:

@@ -13,6 +13,7 @@ so it is read again the next time. ctime decides, since a program cannot set it.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
@@ -27,6 +28,7 @@ from manycc.errors import NotDistributable
 from manycc.inputs.derived import forget, still_valid
 from manycc.inputs.entries import (
     ABSENT,
+    OTHER,
     RETIRED,
     Answer,
     DirView,
@@ -45,6 +47,7 @@ from manycc.reasons import Reason
 from manycc.wire.native import MAX_FILE
 
 _CHUNK: Final = 1 << 20
+_NOT_THERE: Final = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP)
 _READ_ATTEMPTS: Final = 5
 _LSTAT_COST: Final = 4  # one lstat costs about as much as listing four names
 _STORED: Final = struct.Struct("<qqqQQ32s")
@@ -342,7 +345,9 @@ class FileView:
         else:
             try:
                 kind = kind_of_mode(os.lstat(folder.prefix + name).st_mode)
-            except (OSError, ValueError):
+            except OSError as error:
+                kind = ABSENT if error.errno in _NOT_THERE else OTHER
+            except ValueError:
                 kind = ABSENT
         if kind != LINK:
             return kind, None

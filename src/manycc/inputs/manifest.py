@@ -11,6 +11,7 @@ import time
 
 from manycc.inputs.entries import DirView, FileEntry
 from manycc.inputs.fileview import FileView
+from manycc.inputs.twins import Twins
 from manycc.inputs.watch import BLIND, Watcher
 from manycc.job import Inputs
 
@@ -19,17 +20,24 @@ class Manifest:
     """``inputs`` as a backend needs them, and the ``files`` and ``folders`` that they rest on.
 
     ``versions``: the folders' versions when the inputs were collected. The ``steady`` ones are those that
-    a watcher watches; they need no look while its epoch is still ``epoch``.
+    a watcher watches; they need no look while its epoch is still ``epoch``. ``twins``: the files that have
+    equal content.
     """
 
     __slots__ = (
-        "epoch", "files", "folders", "inputs", "steady_files", "steady_folders", "steady_versions", "versions",
+        "epoch", "files", "folders", "inputs", "steady_files", "steady_folders", "steady_versions", "twins", "versions",
     )  # fmt: skip
 
     def __init__(
-        self, inputs: Inputs, files: list[FileEntry], folders: list[DirView], watcher: Watcher | None = None
+        self,
+        inputs: Inputs,
+        files: list[FileEntry],
+        folders: list[DirView],
+        watcher: Watcher | None = None,
+        twins: Twins | None = None,
     ) -> None:
         self.inputs = inputs
+        self.twins = twins
         self.epoch = BLIND
         self.steady_files: list[FileEntry] = []
         self.steady_folders: list[DirView] = []
@@ -61,7 +69,9 @@ def unchanged(view: FileView, manifest: Manifest, since: int, watcher: Watcher |
             for entry in manifest.steady_files:
                 if entry.seen < 0:  # retired: another job found it changed
                     return False
-    return _look(view, manifest.folders, manifest.versions, manifest.files, since)
+    if not _look(view, manifest.folders, manifest.versions, manifest.files, since):
+        return False
+    return manifest.twins is None or manifest.twins.unchanged()
 
 
 def _look(view: FileView, folders: list[DirView], versions: list[int], files: list[FileEntry], since: int) -> bool:

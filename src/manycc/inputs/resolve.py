@@ -10,12 +10,13 @@ folder crossed by ``..``, is known. What a walk asked for is recorded as a depen
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from typing import Final
 
 from manycc.errors import NotDistributable
 from manycc.inputs.derived import Derived
-from manycc.inputs.entries import ABSENT, DirView, FileEntry
+from manycc.inputs.entries import ABSENT, OTHER, DirView, FileEntry
 from manycc.inputs.fileview import FileView
 from manycc.job import FILE, FOLDER, LINK, Input
 from manycc.reasons import Reason
@@ -26,14 +27,18 @@ _NOT_FILES: Final = ("/proc/", "/sys/")
 
 
 class Lookup(Derived):
-    """One name, looked up everywhere: the files it may mean, and what they rest on."""
+    """One name, looked up everywhere: the files it may mean, and what they rest on.
 
-    __slots__ = ("folders", "hits", "items", "name", "pch")
+    ``leads``: a walk of it as a path ended at a file or a folder.
+    """
+
+    __slots__ = ("folders", "hits", "items", "leads", "name", "pch")
 
     def __init__(self, name: str) -> None:
         super().__init__()
         self.name = name
         self.hits: tuple[Node, ...] = ()
+        self.leads = False
         self.folders: tuple[DirView, ...] = ()
         self.items: tuple[Input, ...] = ()
         self.pch = ""
@@ -91,7 +96,7 @@ def walk(view: FileView, start: DirView, path: str, trail: Trail) -> tuple[int, 
     """Follow ``path`` from ``start`` as the kernel would.
 
     Returns (kind, folder, name, home): kind FILE with the folder and the name in it, FOLDER with the folder
-    itself, or ABSENT (links that lead nowhere or in circles, devices and the like). ``home`` is the folder
+    itself, OTHER as FILE, or ABSENT (also links that lead nowhere or in circles). ``home`` is the folder
     that holds the path's last component, or would hold it, before its own links are followed; None if the
     walk did not get that far.
     """
@@ -135,6 +140,8 @@ def walk(view: FileView, start: DirView, path: str, trail: Trail) -> tuple[int, 
             if link.target.startswith("/"):
                 folder = view.folder("/")
                 trail.folders[folder] = None
+        elif kind == OTHER:
+            return OTHER, folder, name, home
         else:
             break
     else:
@@ -158,6 +165,8 @@ class Resolver:
         """Folders that every result rests on: the search folders and all on the way to them."""
         self.items: tuple[Input, ...] = ()
         """Inputs that every job has: the search folders, the working folder, links that lead to them."""
+        self.no_folder = ""
+        """A place to search that is a file, or closed: clang reads it as a header map, gcc complains."""
         self._places: tuple[DirView, ...] = ()
         self._base = Derived()
         self._lookups: dict[str, Lookup] = {}
@@ -210,11 +219,14 @@ class Resolver:
         _, cwd, _, _ = walk(self.view, root, self.cwd, trail)
         trail.items[cwd.item] = None
         places: dict[DirView, None] = {}
+        self.no_folder = ""
         for path in self.search:
             kind, folder, _, _ = walk(self.view, root, path, trail)
             if kind == FOLDER:
                 trail.items[folder.item] = None
                 places[folder] = None
+            elif kind != ABSENT:
+                self.no_folder = path
         self._places = tuple(places)
         self.folders = frozenset(trail.folders)
         self.items = tuple(trail.items)
@@ -222,12 +234,13 @@ class Resolver:
 
     def _look_up(self, lookup: Lookup, home: DirView | None) -> None:
         """Work a look-up out; ``home``: the one folder to look in, if not all."""
-        name = lookup.name
+        name = lookup.name.partition("\0")[0]  # as the compilers hand it to the kernel
         trail = Trail(lookup)
         hits: dict[Node, None] = {}
         lookup.pch = ""
+        lookup.leads = False
         self._base.dependents.append(lookup)
-        if "\0" not in name and len(name) < MAX_PATH:
+        if len(name) < MAX_PATH:
             if home is not None:
                 self._candidate(home, name, trail, hits, lookup)
             elif name.startswith("/"):
@@ -267,6 +280,10 @@ class Resolver:
         kind, folder, name, home = walk(self.view, start, path, trail)
         if home is None:
             return
+        lookup.leads = lookup.leads or kind != ABSENT
+        if kind == OTHER and folder.prefix + name != os.devnull:
+            # The compiler may wait at a pipe, read a device, or give up where permissions stop it.
+            raise NotDistributable(Reason.INPUTS_UNKNOWN, f"{folder.prefix}{name} is no plain file, or out of reach")
         if kind == FILE:
             entry = self._entry(folder, name)
             hits[self.node(home, entry)] = None
@@ -334,7 +351,8 @@ class Resolver:
     def _own(self, node: Node, name: str, found: dict[Node, None], trail: Trail) -> None:
         """Look a name up in the folder of the file that mentions it."""
         home = node.home
-        if not name or name.startswith("/") or "\0" in name:
+        name = name.partition("\0")[0]
+        if not name or name.startswith("/"):
             return
         if "/" not in name and name not in (".", ".."):
             answer = home.answers.get(name) or self.view.ask(home, name)

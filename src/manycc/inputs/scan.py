@@ -23,6 +23,10 @@ PCH: Final = 4
 """Names a precompiled header (#pragma GCC pch_preprocess)."""
 INCBIN: Final = 8
 """Has an .incbin whose name is not a literal."""
+ONCE: Final = 16
+"""May be a file to be included once: has the pragma, or hands its word to a macro that may make one."""
+IMPORT: Final = 32
+"""Has an #import, which makes any file one to be included once."""
 EXISTS_NAME: Final = "name"
 EXISTS_WRAPPER: Final = "wrapper"
 EXISTS_UNKNOWN: Final = "?"
@@ -71,13 +75,16 @@ _CONDITION: Final = re.compile(
     BLANKS + rb"#" + BLANKS + rb"(?:(if|elif|elifdef|elifndef|ifdef|ifndef|define)(?![\w$])|(\w*))"
 )
 _DEFINED: Final = re.compile(rb"#" + BLANKS + rb"define" + BLANKS + rb"(" + IDENTIFIER + rb")(?:\(([^)\n\r]*)\))?")
-_ASSEMBLER: Final = re.compile(rb'\.(incbin|include)(?!\w)[ \t]*(?:\\?"([^"\\\n\r]*)\\?")?')
+_ASSEMBLER: Final = re.compile(
+    rb'\.((?i:incbin|include))(?!\w)(?:[ \t]*\\?"([^"\\\n\r]*)\\?"|([ \t]*\\?"|[ \t]+[A-Za-z_\\]))?'
+)
 # Searches for one byte with more behind it are the fastest there are.
 _WORDS: Final = re.compile(rb"_(_has_|Pragma|_DATE__|_TIME__|_TIMESTAMP__)")
-_DOT_INC: Final = re.compile(rb"\.(?=inc)")
+_DOT_INC: Final = re.compile(rb"\.(?=[iI][nN][cC])")
 _QUESTION_MARKS: Final = re.compile(rb"\?(?=\?)")
 _DIGRAPH: Final = re.compile(rb"%(?=:)")
 _PRAGMA: Final = re.compile(rb"GCC" + BLANKS + rb"(dependency|pch_preprocess)")
+_ONCE: Final = re.compile(rb"#" + BLANKS + rb"pragma" + BLANKS + rb'once(?!\w)|\([ \t]*\\?"?once\\?"?[ \t]*\)')
 _CONTINUATION: Final = re.compile(rb"\\[ \t\v\f\0]*(?:\r\n|\n|\r)")
 _TRIGRAPHS: Final = {
     b"??=": b"#", b"??/": b"\\", b"??'": b"^", b"??(": b"[", b"??)": b"]", b"??!": b"|", b"??<": b"{", b"??>": b"}",
@@ -125,6 +132,10 @@ def scan(data: bytes) -> Scan:
             found.flags |= TIMESTAMP
         if _DOT_INC.search(text):
             found.assembler(text)
+        if b"include_alias" in text:  # clang's -fms-extensions: one name stands for another
+            found.computed[b"?"] = None
+        if b"once" in text and _ONCE.search(text):
+            found.flags |= ONCE
     return found.result()
 
 
@@ -144,7 +155,7 @@ class _Found:
 
     def result(self) -> Scan:
         return Scan(
-            _texts(self.quoted), _texts(self.angled), _texts(self.computed),
+            _headers(self.quoted), _headers(self.angled), _texts(self.computed),
             tuple((kind, _text(name)) for kind, name in self.exists),
             _texts(self.data), tuple(_unescape(name) for name in _texts(self.lines)),
             _texts(self.sources), _texts(self.binaries), self.flags,
@@ -154,6 +165,8 @@ class _Found:
         for match in _DIRECTIVE.finditer(text):
             word, quoted, angled, operand, line, pragma = match.groups()
             if word is not None:
+                if word == b"import":
+                    self.flags |= IMPORT
                 if word == b"embed":
                     self._embed(quoted, angled, text, match)
                 elif quoted is not None:
@@ -234,13 +247,10 @@ class _Found:
 
     def assembler(self, text: bytes) -> None:
         for match in _ASSEMBLER.finditer(text):
-            word, name = match.groups()
-            if word == b"include":
-                if name:
-                    self.sources[name] = None
-            elif name:
-                self.binaries[name] = None
-            elif not _in_comment(text, match.start()):
+            word, name, computed = match.groups()
+            if name:
+                (self.binaries if word.lower() == b"incbin" else self.sources)[name] = None
+            elif (computed or word.lower() == b"incbin") and not _in_comment(text, match.start()):
                 self.flags |= INCBIN
 
 
@@ -257,6 +267,13 @@ def _text(name: bytes) -> str:
 
 def _texts(names: dict[bytes, None]) -> tuple[str, ...]:
     return tuple([_text(name) for name in names])
+
+
+def _headers(names: dict[bytes, None]) -> tuple[str, ...]:
+    """The names; clang's -fms-compatibility takes a backslash for a slash."""
+    for name in [name for name in names if b"\\" in name]:
+        names[name.replace(b"\\", b"/")] = None
+    return _texts(names)
 
 
 def _unescape(name: str) -> str:

@@ -24,6 +24,7 @@ from manycc.inputs.opened import Opened, OpenedMemory
 from manycc.inputs.preprocess import opened_files
 from manycc.inputs.resolve import Closure, Node, Resolver
 from manycc.inputs.scan import INCBIN, PCH, TIMESTAMP
+from manycc.inputs.twins import Twins
 from manycc.job import Toolchain
 from manycc.reasons import Reason
 
@@ -45,6 +46,7 @@ class Search:
         self.since = 0
         self.complete = True
         self.how = "scan"
+        self.twins: Twins | None = None
         self.volatile = any("__DATE__" in text or "__TIME__" in text for text in command.defines)
         self._index = index
         self._opened = opened
@@ -67,7 +69,7 @@ class Search:
         self.how = "scan"
         self._asked_at = 0
         closure = self._start()
-        if self._fill_in(closure):
+        if self._fill_in(closure) and not self._twins_of(closure).differing():
             return self._judged(closure)
         self.complete = False
         self.how = "scan+M"
@@ -75,7 +77,8 @@ class Search:
         known = self._opened.get(key)
         if known is not None:
             self._add_opened(closure, known.names)
-            if _state(closure) == known.state:
+            if _state(closure, self._twins_of(closure)) == known.state:
+                self._check_twins(known.names)
                 return self._judged(closure)
             closure = self._start()
             self._fill_in(closure)
@@ -86,7 +89,8 @@ class Search:
         closure = self._start()
         self._fill_in(closure)
         self._add_opened(closure, names)
-        self._fresh = Opened(names, _state(closure))
+        self._fresh = Opened(names, _state(closure, self._twins_of(closure)))
+        self._check_twins(names)
         return self._judged(closure)
 
     def recheck_source(self, since: int) -> bool:
@@ -96,7 +100,7 @@ class Search:
             lookup = resolver.lookup(self._source)
             resolver.view.recheck((*lookup.folders, *resolver.folders), since)
             return bool(resolver.lookup(self._source).hits)
-        except OSError:
+        except (OSError, NotDistributable):
             return False
 
     def is_settled(self, manifest: Manifest) -> bool:
@@ -121,6 +125,8 @@ class Search:
         if not source.hits and self._source != os.devnull:
             raise NotDistributable(Reason.SOURCE_UNREADABLE, command.source)
         closure = resolver.begin()
+        if resolver.no_folder:
+            raise NotDistributable(Reason.INPUTS_UNKNOWN, f"{resolver.no_folder} is no folder, or cannot be searched")
         resolver.extend(closure, (self._source,))
         if not resolver.preprocessed:
             forced = list(command.forced)
@@ -128,9 +134,11 @@ class Search:
             forced += [os.path.join(os.path.dirname(self._source), name) for name in command.forced]
             resolver.extend(closure, (_PREDEFINED, *forced))
             if self._toolchain.kind == "clang":
-                for name in forced:
-                    if resolver.extend(closure, (name + ".pch",), scanned=False):
-                        raise NotDistributable(Reason.PRECOMPILED_HEADER, name + ".pch")
+                for name in command.forced:
+                    beside = resolver.absolute(name) + ".pch"  # a file, or a folder of several
+                    resolver.extend(closure, (beside,), scanned=False)
+                    if resolver.lookup(beside).leads:
+                        raise NotDistributable(Reason.PRECOMPILED_HEADER, beside)
         resolver.extend(closure, self._leaves, scanned=False)
         return closure
 
@@ -183,6 +191,22 @@ class Search:
         resolver.extend(closure, wanted)
         self._fill_in(closure)
 
+    def _twins_of(self, closure: Closure) -> Twins:
+        self.twins = Twins([node.entry for node in closure.nodes], closure.flags, self._toolchain.kind)
+        return self.twins
+
+    def _check_twins(self, names: Sequence[str]) -> None:
+        """Keep the job here if more than one of some files is opened that a node's compiler would not treat alike."""
+        if self.twins is None or not (groups := self.twins.differing()):
+            return
+        lookup, absolute = self.resolver.lookup, self.resolver.absolute
+        opened = {node.entry for name in names for node in lookup(absolute(name)).hits}
+        for group in groups:
+            if self._toolchain.kind == "clang" or len(opened.intersection(group)) > 1:
+                raise NotDistributable(
+                    Reason.INPUTS_UNKNOWN, f"{group[0].path} and {group[1].path} have the same content"
+                )
+
     def _judged(self, closure: Closure) -> Closure:
         """The closure, unless something in it keeps the job here."""
         flags = closure.flags
@@ -216,10 +240,11 @@ def _plain(path: str) -> str:
     return "/" + "/".join([part for part in path.split("/") if part not in ("", ".")])
 
 
-def _state(closure: Closure) -> bytes:
+def _state(closure: Closure, twins: Twins) -> bytes:
     """One digest over all that a closure holds."""
     files = {node.entry: None for node in closure.nodes} | closure.leaves
     lines = [f"{entry.path}\0{entry.digest.hex()}" for entry in files]
     lines += [f"{item.path}\0{item.kind}\0{item.target}" for item in closure.items]
     lines.sort()
+    lines.append(repr(twins.identities))
     return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).digest()

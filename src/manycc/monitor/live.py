@@ -14,7 +14,10 @@ def progress_line(stats: Stats, status: dict[str, Any] | None, elapsed_s: float,
     ``status`` is the agent's answer to "status", None while it is not known. What does not fit is left
     out from the right, part by part.
     """
-    parts = [f"manycc {span(elapsed_s)}", f"{stats.total} done"]
+    parts = [f"manycc {span(elapsed_s)}"]
+    if status is not None:  # before all else: what this build gets may have been wrong before
+        parts += [f"QUARANTINED {entry.get('host')}" for entry in status.get("quarantine") or []]
+    parts.append(f"{stats.total} done")
     if stats.total:
         parts.append(f"{share(stats.remote, stats.total)} on nodes")
     if stats.failed_over:

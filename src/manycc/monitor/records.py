@@ -11,7 +11,7 @@ by                    who wrote the record: "agent", or "launcher" where there w
 pid                   process id of the launcher
 cwd, src, out         working folder; source and main output as the command spells them
 compiler              file name of the command's first word
-argv                  the command (by launchers only, cut off where it is long)
+argv                  the command of a job that no node did, cut off where it is long
 reason, detail        code of the reason (``reasons.py``), and what it says about this very job
 host                  the node that answered, as the user wrote it; absent for a local job
 tried                 [[host, reason, detail], …]: nodes that failed before the job was done
@@ -76,6 +76,9 @@ class RecordLog:
         self._limit = limit
         self._fd = -1
         self._torn = False
+        self._lost = 0
+        self.warning = ""
+        """A sentence, once a record could not be written."""
 
     def write(self, record: Mapping[str, Any]) -> bool:
         """Append a record. False if the disk would not take it: a lost record fails no job."""
@@ -87,10 +90,17 @@ class RecordLog:
                 self._current_size()
             data = b"\n" + line if self._torn else line
             self._torn = os.write(self._fd, data) < len(data)
-        except OSError:
+        except OSError as error:
             self.close()
+            self._lose(error.strerror or str(error))
             return False
+        if self._torn:
+            self._lose("it was written in part")
         return not self._torn
+
+    def _lose(self, why: str) -> None:
+        self._lost += 1
+        self.warning = f"jobs that could not be recorded in {self.path}: {self._lost} ({why})"
 
     def close(self) -> None:
         """Close the file. The next write opens it again."""

@@ -25,8 +25,8 @@ from manycc.wire import native
 ENVIRONMENT: Final = frozenset(
     ("LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "LC_MESSAGES", "LC_COLLATE", "LC_NUMERIC", "LC_TIME", "LOCPATH", "PWD",
      "CPATH", "C_INCLUDE_PATH", "CPLUS_INCLUDE_PATH", "OBJC_INCLUDE_PATH", "OBJCPLUS_INCLUDE_PATH",
-     "SOURCE_DATE_EPOCH", "GCC_COLORS", "COLUMNS", "TERM", "GCC_URLS", "TERM_URLS", "GCC_EXTRA_DIAGNOSTIC_OUTPUT",
-     "NO_COLOR", "FORCE_COLOR", "CLICOLOR_FORCE")
+     "SOURCE_DATE_EPOCH", "GCC_COLORS", "COLUMNS", "TERM", "COLORTERM", "GCC_URLS", "TERM_URLS",
+     "GCC_EXTRA_DIAGNOSTIC_OUTPUT", "NO_COLOR", "FORCE_COLOR", "CLICOLOR_FORCE")
 )  # fmt: skip
 """The variables a job may set: those that change what a compiler writes, none that change what it runs."""
 
@@ -47,6 +47,7 @@ class Plan:
     may_answer: bool
     expected_rss: int
     command: Command
+    terminal: bool
 
     @property
     def source(self) -> str:
@@ -83,9 +84,12 @@ def admit(message: JobMessage, served: Served, entries: Sequence[Entry]) -> Plan
     links = whole.links() if any(entry.kind == LINK for entry in entries) else served.links
     _check_driver(message, served, links)
     _check_places(message, command, links)
+    if tree.resolve(env.get("PWD", message.cwd), links) != message.cwd:
+        raise refused("PWD does not lead to the working folder")
     for entry in served.tree.leaves.values():
         if entry.parent in writable and entry.kind == FILE:
             raise refused(f"{entry.path} of the toolchain lies in a folder that the job may write into")
+    terminal = bool(message.flags & native.FLAG_TERMINAL)
     key = action_key(
         served.key,
         message.argv,
@@ -94,6 +98,7 @@ def admit(message: JobMessage, served: Served, entries: Sequence[Entry]) -> Plan
         message.umask,
         [entry.token for entry in entries],
         (message.folders, message.outputs, message.stems),
+        terminal,
     )
     env["PATH"] = served.search_path
     return Plan(
@@ -109,6 +114,7 @@ def admit(message: JobMessage, served: Served, entries: Sequence[Entry]) -> Plan
         may_answer=bool(message.flags & native.FLAG_CACHE) and not message.flags & native.FLAG_NO_ANSWER,
         expected_rss=message.expected_rss,
         command=command,
+        terminal=terminal,
     )
 
 

@@ -4,26 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
+import hashlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 from manycc.errors import BackendRefused, StoreError, StoreFull
 from manycc.node import outputs
 from manycc.node.admission import Plan
 from manycc.node.outputs import Produced
 from manycc.node.process import Finished
-from manycc.node.runner import Runner
+from manycc.node.runner import Ran, Runner
 from manycc.node.slots import Slot, Slots
 from manycc.node.toolchains import ToolchainService
 from manycc.reasons import Reason
 from manycc.store.actions import ActionCache, CachedOutput, CachedResult
+from manycc.store.layout import digest_of
 from manycc.store.store import BlobMissing, Store
 
 ATTEMPTS: Final = 3
 """How often a job is staged anew when contents vanish from the store meanwhile."""
+LOOK_AGAIN_S: Final = 60.0
+"""A content that was hashed again is trusted for so long: compiles that go wrong cost their agents nothing."""
+_MAYBE_DAMAGE: Final = (Reason.COMPILER_KILLED, Reason.NODE_FAULT, Reason.REMOTE_ERROR)
 _log: Final = logging.getLogger("manycc.node")
 
 Fetch = Callable[[Iterable[tuple[bytes, int]]], Awaitable[None]]
@@ -50,6 +56,8 @@ class Executor:
         self._slots = slots
         self._cache = ActionCache(store)
         self._running: dict[bytes, asyncio.Future[None]] = {}
+        self._looking = asyncio.Lock()
+        self._looked_at: dict[bytes, float] = {}  # contents that were hashed again, the longest ago first
 
     async def run(self, plan: Plan, owner: Hashable, fetch: Fetch) -> Result:
         """Do a job. ``fetch`` brings contents, given as (digest, size), into the store.
@@ -57,29 +65,40 @@ class Executor:
         Cancelling kills the compiler; the cancellation is over when no process of it is left.
         Raises BackendRefused, and whatever ``fetch`` raises.
         """
-        return self._answer(plan) or await self._compile(plan, owner, fetch)
+        self._store.look()
+        return await self._answer(plan) or await self._compile(plan, owner, fetch)
 
     def close(self) -> None:
         """Remove what is kept for later jobs. No job may be under way."""
         self._runner.close()
 
-    def _answer(self, plan: Plan) -> Result | None:
-        """The result of the same action done before, if the job may have it."""
+    async def _answer(self, plan: Plan) -> Result | None:
+        """The result of the same action done before, if the job may have it, and the disk has not damaged it."""
         cached = self._cache.get(plan.key) if plan.may_answer else None
         files = self._cache.open_outputs(cached) if cached is not None else None
         if cached is None or files is None:
             return None
-        produced: list[Produced] = []
-        for output, file in zip(cached.outputs, files, strict=True):
-            data: bytes | None = None
-            if output.size <= outputs.IN_MEMORY:
-                with file:
-                    data = file.read(output.size + 1)
-            produced.append(
-                Produced(output.path, output.mode, output.size, output.digest, data, file if data is None else None)
-            )
+        produced = [_cached_output(output, file) for output, file in zip(cached.outputs, files, strict=True)]
+        try:
+            sound = await self._are_sound(produced)
+        except BaseException:
+            outputs.close_all(produced)
+            raise
+        if not sound:
+            outputs.close_all(produced)
+            return None
         info = {"cached": True, "cpu": 0.0, "wall": 0.0, "wait": 0.0, "stage": 0.0, "rss": cached.rss, "signal": 0}
         return Result(0, cached.stdout, cached.stderr, produced, info)
+
+    async def _are_sound(self, produced: list[Produced]) -> bool:
+        """Whether files of the store still are what they were; those that are not are removed from it."""
+        sound = True
+        for one in produced:
+            if one.data is not None and hashlib.sha256(one.data).digest() != one.digest:
+                self._store.drop(one.digest)
+                sound = False
+        large = [one.digest for one in produced if one.data is None]
+        return sound and not (large and await self._recheck(large))
 
     async def _compile(self, plan: Plan, owner: Hashable, fetch: Fetch) -> Result:
         for _ in range(ATTEMPTS):
@@ -115,7 +134,11 @@ class Executor:
                 patient = False  # if that one fails, another is not waited for
                 await asyncio.wait([twin])
             slot = await self._slots.acquire(owner, plan.expected_rss)
-            result = self._answer(plan)
+            try:
+                result = await self._answer(plan)
+            except BaseException:
+                self._slots.release(slot)
+                raise
             if result is None and not (patient and plan.key in self._running):
                 return slot
             self._slots.release(slot)
@@ -143,13 +166,23 @@ class Executor:
 
     async def _attempt(self, plan: Plan, waited: float) -> Result:
         """Run once, in a slot. Raises BlobMissing, BackendRefused."""
+        self._store.look()
         self._store.relieve(0)
+        damaged = self._store.corrupted
         try:
             ran = await self._runner.run(plan, self._keep)
+            if ran.finished.exit_code:
+                await self._look_again(plan, damaged, ran)
+        except BackendRefused as error:
+            if error.reason in _MAYBE_DAMAGE:
+                await self._look_again(plan, damaged)
+            raise
         except StoreFull as error:
             raise BackendRefused(Reason.NODE_DISK, str(error)) from error
         except OSError as error:
-            raise BackendRefused(Reason.NODE_FAULT, f"{error.strerror}: {error.filename or ''}") from error
+            # A job's paths become longer by those of this node's own folders.
+            reason = Reason.NODE_REFUSED if error.errno == errno.ENAMETOOLONG else Reason.NODE_FAULT
+            raise BackendRefused(reason, f"{error.strerror}: {error.filename or ''}") from error
         finished = ran.finished
         info = {
             "cached": False,
@@ -161,6 +194,39 @@ class Executor:
             "signal": finished.signal,
         }
         return Result(finished.exit_code, finished.stdout, finished.stderr, ran.produced, info)
+
+    async def _look_again(self, plan: Plan, damaged: int, ran: Ran | None = None) -> None:
+        """A compile went wrong: was it for a file that the disk has damaged? Hash them. Raises BlobMissing.
+
+        ``damaged``: how many the store had found before the compile. A compiler that has come to an end of its
+        own (``ran``) is taken to be sound.
+        """
+        store = self._store
+        try:
+            bad = await self._recheck([entry.key for entry in plan.tree.files() if not (ran and entry.executable)])
+            if bad or store.corrupted != damaged:  # another job may have found what this one fell over
+                _log.warning("%r: a content was damaged on this node's disk", plan.source)
+                raise BlobMissing(*map(digest_of, bad[:1]))
+        except BaseException:
+            if ran is not None:
+                outputs.close_all(ran.produced)
+            raise
+
+    async def _recheck(self, keys: Iterable[bytes]) -> list[bytes]:
+        """Hash contents again that were not hashed so lately; those that were damaged, or are not here."""
+        looked_at = self._looked_at
+        async with self._looking:  # who asks for what is being hashed waits for what comes of it
+            now = time.monotonic()
+            for key, when in list(looked_at.items()):
+                if now - when < LOOK_AGAIN_S:
+                    break
+                del looked_at[key]
+            due = [key for key in keys if key not in looked_at]
+            looked_at.update(dict.fromkeys(due, now))
+            bad = await asyncio.to_thread(self._store.recheck, due) if due else []
+            for key in bad:
+                looked_at.pop(key, None)
+        return bad
 
     def _keep(self, plan: Plan, finished: Finished, produced: list[Produced]) -> None:
         """Put a success into the result cache. The outputs are moved: nothing is written again."""
@@ -175,3 +241,12 @@ class Executor:
             )
         except (StoreError, OSError) as error:
             _log.warning("a result could not be kept: %s", error)
+
+
+def _cached_output(output: CachedOutput, file: BinaryIO) -> Produced:
+    """A file of a result done before."""
+    if output.size > outputs.IN_MEMORY:
+        return Produced(output.path, output.mode, output.size, output.digest, None, file)
+    with file:
+        data = file.read(output.size + 1)
+    return Produced(output.path, output.mode, output.size, output.digest, data, None)

@@ -47,7 +47,7 @@ LANGUAGES: Final = frozenset(("c", "c++"))
 _UNDERSTOOD: Final = frozenset(
     (Action.NOTHING, Action.COMPILE, Action.ASSEMBLY, Action.LANGUAGE, Action.OUTPUT, Action.QUOTE_DIR,
      Action.INCLUDE_DIR, Action.SYSTEM_DIR, Action.AFTER_DIR, Action.FORCED, Action.DEFINE, Action.DEPS,
-     Action.DEPS_FILE, Action.COLOR, Action.NO_DEBUG)
+     Action.DEPS_FILE, Action.NO_DEBUG)
 )  # fmt: skip
 _REFUSED: Final = re.compile(
     r"-f(?:no-)?(?:lto|profile|auto-profile|random-seed|\w+-prefix-map|fat-lto|canonical-system)|-iprefix|-nostdinc"
@@ -157,6 +157,7 @@ class MappedRunner:
             time_limit=time_limit(self._options),
             sealed=False,
             cwd=place.path + plan.cwd,
+            terminal=plan.terminal,
         )
         return await finish(child, lambda: outputs.bytes_in(place.folders), output_limit(self._options))
 

@@ -23,14 +23,16 @@ MAX_LINKS: Final = 1024
 MAX_LINK_BYTES: Final = 256 * 1024
 """Of a toolchain's links."""
 MAX_TEXT: Final = 1024
+MAX_SILENCE: Final = 3600.0
 
 
 class Hello(NamedTuple):
-    """What an agent says of itself."""
+    """What an agent says of itself. ``silence``: seconds within which it always says something."""
 
     version: int
     release: str
     name: str
+    silence: float
 
 
 class ToolchainMessage(NamedTuple):
@@ -90,6 +92,7 @@ def parse_hello(message: list[Any]) -> Hello:
         _integer(said.get("version"), 0, 2**31),
         _text(said.get("release", ""), MAX_TEXT),
         _text(said.get("name", ""), MAX_TEXT),
+        _seconds(said.get("silence", MAX_SILENCE)),
     )
 
 
@@ -206,6 +209,12 @@ def _integer(value: Any, low: int, high: int) -> int:
     if type(value) is not int or not low <= value <= high:
         raise WireError("a number is missing or out of bounds")
     return value
+
+
+def _seconds(value: Any) -> float:
+    if type(value) not in (int, float) or not 0.1 <= value <= MAX_SILENCE:
+        raise WireError("a time is out of bounds")
+    return float(value)
 
 
 def _text(value: Any, limit: int) -> str:

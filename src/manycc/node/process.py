@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import signal
 import subprocess
+import termios
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -79,11 +81,13 @@ class Child:
         time_limit: float,
         sealed: bool = True,
         cwd: str = "/",
+        terminal: bool = False,
     ) -> None:
         """Start it. Raises OSError.
 
         ``text_limit`` in bytes for each of stdout and stderr, ``time_limit`` in seconds. ``sealed``:
-        the line is bubblewrap's, whose first child holds all others in a namespace.
+        the line is bubblewrap's, whose first child holds all others in a namespace. ``terminal``: its stderr
+        is one, since compilers choose colours, links and widths by that.
         """
         loop = self._loop = asyncio.get_running_loop()
         self.finished: asyncio.Future[Finished] = loop.create_future()
@@ -94,8 +98,8 @@ class Child:
         self._started = time.monotonic()
         ends: list[int] = []
         try:
-            for _ in range(2):
-                ends += os.pipe2(os.O_CLOEXEC)
+            ends += os.pipe2(os.O_CLOEXEC)
+            ends += _terminal() if terminal else os.pipe2(os.O_CLOEXEC)
             with _taken_first():
                 self._process = subprocess.Popen(
                     line,
@@ -144,7 +148,7 @@ class Child:
 
     def _readable(self, end: int) -> None:
         try:
-            data = os.read(end, _CHUNK)
+            data = _read(end)
         except BlockingIOError:
             return
         if not data:
@@ -175,7 +179,7 @@ class Child:
             self._loop.remove_reader(end)
             text = self._texts[end]
             with contextlib.suppress(BlockingIOError):
-                while len(text) <= self._text_limit and (data := os.read(end, _CHUNK)):
+                while len(text) <= self._text_limit and (data := _read(end)):
                     text += data
             os.close(end)
         stdout, stderr = (bytes(self._texts[end]) for end in self._pipes)
@@ -194,6 +198,25 @@ class Child:
                 self._stopped,
             )
         )
+
+
+def _terminal() -> tuple[int, int]:
+    """The end to read from and the child's end of a new terminal, which changes nothing of what is written."""
+    ours, theirs = os.openpty()
+    mode = termios.tcgetattr(theirs)
+    mode[1] &= ~termios.OPOST
+    termios.tcsetattr(theirs, termios.TCSANOW, mode)
+    return ours, theirs
+
+
+def _read(end: int) -> bytes:
+    """What is there to read; nothing at the end. Raises BlockingIOError if there is nothing yet."""
+    try:
+        return os.read(end, _CHUNK)
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+        return b""  # a terminal that nobody has open any more
 
 
 def _kill_children(pid: int) -> bool:

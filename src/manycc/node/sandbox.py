@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -73,15 +74,18 @@ class Sandbox:
         return line
 
     def limits(self, options: NodeOptions, processes: int) -> list[str]:
-        """The prlimit part of a command line."""
-        return [
-            self.prlimit,
-            f"--as={options.job_memory}",
-            f"--cpu={options.job_time}",
-            f"--fsize={options.job_output}",
-            f"--nproc={processes}",
-            "--core=0",
-        ]
+        """The prlimit part of a command line. What this process may not have, a job cannot be given."""
+        wanted = (
+            ("as", resource.RLIMIT_AS, options.job_memory),
+            ("cpu", resource.RLIMIT_CPU, options.job_time),
+            ("fsize", resource.RLIMIT_FSIZE, options.job_output),
+            ("nproc", resource.RLIMIT_NPROC, processes),
+        )
+        line = [self.prlimit, "--core=0"]
+        for name, number, most in wanted:
+            _, hard = resource.getrlimit(number)
+            line.append(f"--{name}={most if hard == resource.RLIM_INFINITY else min(most, hard)}")
+        return line
 
 
 async def find_sandbox(options: NodeOptions) -> Sandbox:

@@ -36,14 +36,21 @@ class SealedRunner:
             line = self._sandbox.command(
                 root.path,
                 workplace.mounts,
-                plan.cwd,
+                plan.env.get("PWD", plan.cwd),  # bubblewrap sets PWD to the folder as it is spelled here
                 plan.argv,
                 options,
                 self._processes.now(),
                 proc=plan.served.own.kind == "clang",  # clang finds itself there, gcc by its name
             )
             staged = time.monotonic() - began
-            child = Child(line, plan.env, plan.umask, text_limit=native.MAX_TEXT, time_limit=time_limit(options))
+            child = Child(
+                line,
+                plan.env,
+                plan.umask,
+                text_limit=native.MAX_TEXT,
+                time_limit=time_limit(options),
+                terminal=plan.terminal,
+            )
             limit = output_limit(options)
             finished = await finish(child, lambda: outputs.bytes_in(workplace.folders), limit)
             judge(finished, plan.argv[0], self._store.root)

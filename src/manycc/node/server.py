@@ -19,6 +19,18 @@ Speaker = Callable[[str], asyncio.Protocol | str]
 """Makes the protocol of a connection, given the peer's name; or says in a sentence why there is none."""
 
 
+class Farewell(asyncio.Protocol):
+    """Says one thing and hangs up."""
+
+    def __init__(self, words: bytes) -> None:
+        self._words = words
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101
+        transport.write(self._words)
+        transport.close()
+
+
 class Entrance(asyncio.Protocol):
     """A connection. Once it is known what is spoken on it, everything is passed on to who speaks that.
 

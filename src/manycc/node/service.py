@@ -18,7 +18,7 @@ from manycc.node.options import NodeOptions
 from manycc.node.runner import Runner
 from manycc.node.sandbox import Sandbox, find_sandbox
 from manycc.node.sealed import SealedRunner
-from manycc.node.server import Entrance, Speaker
+from manycc.node.server import Entrance, Farewell, Speaker
 from manycc.node.session import Session
 from manycc.node.slots import Slots
 from manycc.node.toolchains import ToolchainService
@@ -54,7 +54,11 @@ class Node:
         self._push: asyncio.TimerHandle | None = None
         self._keepalive: asyncio.TimerHandle | None = None
         self._all_idle = asyncio.Event()
-        self.speakers: dict[bytes, Speaker] = {native.PREAMBLE: self._native, _DISTCC: _no_distcc}
+        self.speakers: dict[bytes, Speaker] = {
+            native.PREAMBLE: self._native,
+            native.PREAMBLE_1: _too_old,
+            _DISTCC: _no_distcc,
+        }
 
     async def start(self) -> None:
         """Listen. ``port`` is then the real one. Raises ConfigError: address in use, no sandbox."""
@@ -200,6 +204,11 @@ class Node:
     def _keep_alive(self) -> None:
         self._tell_state()
         self._keepalive = asyncio.get_running_loop().call_later(KEEPALIVE_S, self._keep_alive)
+
+
+def _too_old(peer: str) -> asyncio.Protocol:
+    _log.warning("%s: an agent of version 1, which is too old for this node", peer)
+    return Farewell(native.goodbye_1(f"this node speaks version {native.VERSION} of the protocol, not 1"))
 
 
 def _no_distcc(_: str) -> str:

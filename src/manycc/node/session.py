@@ -23,6 +23,7 @@ from manycc.wire import native
 
 GREETING_TIMEOUT_S: Final = 10.0
 SILENCE_S: Final = 60.0
+"""For an agent, and for what it was asked to send; an agent may promise to speak more often."""
 MAX_GREETING: Final = 64 * 1024
 """Bytes of the first frame, of an agent that has not said yet what it speaks."""
 MAX_TOOLCHAINS: Final = 256
@@ -75,6 +76,7 @@ class Session(asyncio.Protocol):
         self._greeted = False
         self._closed = False
         self._heard = self._loop.time()
+        self._silence_s = SILENCE_S
         self._entries: dict[int, Entry] = {}
         self._announced_bytes = 0
         self._toolchains: dict[int, Served | str] = {}
@@ -150,14 +152,17 @@ class Session(asyncio.Protocol):
 
     def _look(self) -> None:
         """Hang up on an agent that does not greet, has fallen silent, or does not send what it was asked for."""
-        silent = max(self._loop.time() - self._heard, self._uploads.silence())
+        left = min(
+            self._silence_s - (self._loop.time() - self._heard),
+            SILENCE_S - self._uploads.silence(),
+        )
         if not self._greeted:
             self.close("no greeting came in time")
-        elif silent >= SILENCE_S:
-            _log.warning("%s was silent for %d s", self.peer, SILENCE_S)
+        elif left <= 0:
+            _log.warning("%s was silent for too long", self.peer)
             self.close("you were silent for too long")
         else:
-            self._watch = self._loop.call_later(SILENCE_S - silent + 0.1, self._look)
+            self._watch = self._loop.call_later(left + 0.1, self._look)
 
     # -- sending
 
@@ -211,6 +216,10 @@ class Session(asyncio.Protocol):
             self.close(f"this node speaks version {native.VERSION} of the protocol, not {hello.version}")
             return
         self._greeted = True
+        self._silence_s = min(hello.silence, SILENCE_S)
+        if self._watch is not None:
+            self._watch.cancel()
+        self._watch = self._loop.call_later(self._silence_s, self._look)
         self._framer.limit = native.MAX_FRAME
         _log.info("%s connected: %s, manycc %s", self.peer, _plain(hello.name), _plain(hello.release))
         greeting = self._host.greeting()

@@ -42,12 +42,18 @@ class Mount(NamedTuple):
 
 
 class Root:
-    """A tree on the disk. ``path`` is its folder; what is in it is ``tree``."""
+    """A tree on the disk. ``path`` is its folder; what is in it is ``tree``.
+
+    Inputs of equal content do not share a file: clang takes two names of one file for the same header, and
+    looks up what the second one includes in the folder of the first.
+    """
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self.path = store.scratch.folder()
         self.tree = Tree({}, {"/"})
+        self._linked: dict[bytes, str] = {}  # the one place of each of the store's files
+        self._copies: dict[str, tuple[int, int]] = {}  # inode and mode of the others
         os.mkdir(f"{self.path}/dev", 0o755)
         for device in DEVICES:
             with open(self.path + device, "wb"):
@@ -61,8 +67,7 @@ class Root:
         leaves, folders = self.tree.leaves, self.tree.folders
         stale, fresh = self.difference(tree)
         for entry in stale:
-            os.unlink(path + entry.path)
-            del leaves[entry.path]
+            self._unlink(entry)
         # Longer paths first: a folder is empty when it is removed, and there when it is filled.
         for folder in sorted(folders - tree.folders, key=len, reverse=True):
             os.rmdir(path + folder)
@@ -73,9 +78,19 @@ class Root:
         for entry in fresh:
             if entry.kind == LINK:
                 os.symlink(entry.target, path + entry.path)
-            else:
+            elif entry.executable or self._linked.setdefault(entry.key, entry.path) == entry.path:
                 store.link_into(entry.digest, path + entry.path, executable=entry.executable)
+            else:
+                status = store.copy_into(entry.digest, path + entry.path)
+                self._copies[entry.path] = (status.st_ino, status.st_mode)
             leaves[entry.path] = entry
+
+    def _unlink(self, entry: Entry) -> None:
+        os.unlink(self.path + entry.path)
+        del self.tree.leaves[entry.path]
+        self._copies.pop(entry.path, None)
+        if self._linked.get(entry.key) == entry.path:
+            del self._linked[entry.key]
 
     def difference(self, tree: Tree) -> tuple[list[Entry], list[Entry]]:
         """The leaves that must be removed, and those that must be added, to make this that tree."""
@@ -100,8 +115,8 @@ class Root:
         stale, fresh = self.difference(tree)
         return len(stale) + len(fresh) + _FOLDER_COST * len(self.tree.folders ^ tree.folders)
 
-    def damaged(self) -> list[Entry]:
-        """The files that are not any more what was hashed, by their status."""
+    def remove_damaged(self) -> list[Entry]:
+        """Remove the files that are not any more what was hashed, by their status; returns them."""
         stat = os.stat
         identity = self._store.identity
         base = self.path
@@ -110,11 +125,17 @@ class Root:
         for path, entry in self.tree.leaves.items():
             if entry.kind == FILE:
                 status = stat(base + path)
-                if identity(entry.key) != (status.st_ino, status.st_size, status.st_mtime_ns):
+                known = identity(entry.key)
+                copy = self._copies.get(path)
+                if known is not None and copy is not None:  # it must be as old as the one in the store is now
+                    known = known._replace(inode=copy[0], mode=copy[1])
+                if known != (status.st_ino, status.st_size, status.st_mtime_ns, status.st_mode):
                     wrong.append(entry)
                 else:
                     used.append(entry.key)
         self._store.use(used)
+        for entry in wrong:
+            self._unlink(entry)
         return wrong
 
     def remove(self) -> None:
@@ -171,11 +192,9 @@ class RootPool:
         return best
 
     def _check(self, root: Root) -> None:
-        for entry in root.damaged():
+        for entry in root.remove_damaged():
             # Either the store's file was renewed since, or it is the very file we hold that changed.
             self._store.has(entry.digest, executable=entry.executable)
-            os.unlink(root.path + entry.path)
-            del root.tree.leaves[entry.path]
 
 
 class Workplace:

@@ -18,6 +18,7 @@ from manycc.node.process import Finished
 from manycc.reasons import Reason
 
 LOW_DISK: Final = 16 * 1024**2
+_COLOUR: Final = re.compile(rb"\x1b\[[0-9;]*[mK]")
 _STOPPED: Final = {
     "text": "it wrote more messages than may be sent",
     "time": "it took longer than a job may",
@@ -30,8 +31,8 @@ _DIED: Final = re.compile(
     rb"|out of memory|virtual memory exhausted|[Cc]annot allocate memory|std::bad_alloc|LLVM ERROR"
     rb"|signal terminated program|terminated by signal|unable to execute command|frontend command failed"
     rb"|File size limit exceeded|File too large|Resource temporarily unavailable"
-    rb"|/tmp/cc\w{6}"  # the assembler on the compiler's own temporary file, or trouble with that file
 )
+_TEMPORARY: Final = re.compile(rb"/tmp/cc\w{6}")  # the assembler on the compiler's output, or trouble with that file
 
 
 def judge(finished: Finished, driver: str, disk: str) -> None:
@@ -48,7 +49,7 @@ def judge(finished: Finished, driver: str, disk: str) -> None:
         if _is_full(disk):
             raise BackendRefused(Reason.NODE_DISK, "the disk is full")
         return
-    text = finished.stderr
+    text = _COLOUR.sub(b"", finished.stderr)
     if _SANDBOX.search(text):
         raise BackendRefused(Reason.NODE_FAULT, f"the sandbox failed: {_first_line(text)}")
     if _DISK.search(text) or _is_full(disk):
@@ -56,9 +57,10 @@ def judge(finished: Finished, driver: str, disk: str) -> None:
     if _DIED.search(text):
         raise _killed(f"it said: {_first_line(text)}")
     # What the driver itself says is about options, missing programs and programs that were killed.
-    name = re.escape(os.fsencode(os.path.basename(driver)))
-    if re.search(rb"^(?:\S*/)?" + name + rb": ", text, re.MULTILINE):
-        raise _killed(f"its driver said: {_first_line(text)}")
+    # clang calls itself so, whatever its file is called.
+    name = rb"(?:clang|" + re.escape(os.fsencode(os.path.basename(driver))) + rb")"
+    if _TEMPORARY.search(text) or re.search(rb"^(?:\S*/)?" + name + rb": ", text, re.MULTILINE):
+        raise BackendRefused(Reason.REMOTE_ERROR, f"it said: {_first_line(text)}")
 
 
 def _killed(sentence: str) -> BackendRefused:

@@ -71,13 +71,22 @@ class _Waiter:
 class Pool:
     """The hosts of one list."""
 
-    def __init__(self, backends: Iterable[PoolBackend], local_compile: Callable[[], bool] | None = None) -> None:
-        """``local_compile`` tells whether a local slot is free for a compile; None: never compile here."""
+    def __init__(
+        self,
+        backends: Iterable[PoolBackend],
+        local_compile: Callable[[], bool] | None = None,
+        barred: Callable[[str, Toolchain], str] | None = None,
+    ) -> None:
+        """``local_compile`` tells whether a local slot is free for a compile; None: never compile here.
+
+        ``barred`` gives the sentence why a host is not to be trusted with a toolchain, "" if it is.
+        """
         self.hosts = [Host(backend) for backend in backends]
         self._local_compile = local_compile
+        self._barred = barred or (lambda host, toolchain: "")
         self._queue: deque[_Waiter] = deque()
         self._proving: dict[tuple[str, str, str], asyncio.Task[None]] = {}
-        self._unsubscribe = [host.backend.on_change(self._hosts_changed) for host in self.hosts]
+        self._unsubscribe = [host.backend.on_change(self.hosts_changed) for host in self.hosts]
 
     def close(self) -> None:
         """Take no more notice of the backends. Nobody may hold or await a slot."""
@@ -99,7 +108,7 @@ class Pool:
         ``prefer`` names the host that did this job before: it has the inputs, perhaps the result, and
         gets it if it has a slot now or as soon as any other.
 
-        Raises NotDistributable: NO_HOSTS, HOSTS_DOWN, NO_TOOLCHAIN when no host can do the job, and
+        Raises NotDistributable: NO_HOSTS, HOSTS_DOWN, NO_TOOLCHAIN, QUARANTINED when no host can do the job, and
         LOCAL_SLOT when this machine is the best place.
         """
         if not self.hosts:
@@ -132,7 +141,8 @@ class Pool:
         """A slot became free: serve the line as far as there are slots."""
         self._serve(hopeless=False)
 
-    def _hosts_changed(self) -> None:
+    def hosts_changed(self) -> None:
+        """A host came to be usable or unusable: serve the line, and turn away whom nobody can serve any more."""
         self._serve(hopeless=True)
 
     def _serve(self, hopeless: bool) -> None:
@@ -173,7 +183,11 @@ class Pool:
             host = free.get(waiter.prefer)
             if host is None or waiter.future.done() or waiter.prefer in waiter.avoid:
                 continue
-            if host.backend.state is State.READY and host.backend.proven(waiter.toolchain):
+            if (
+                host.backend.state is State.READY
+                and host.backend.proven(waiter.toolchain)
+                and not self._barred(waiter.prefer, waiter.toolchain)
+            ):
                 host.busy += 1
                 waiter.future.set_result(host)
                 served += 1
@@ -206,6 +220,8 @@ class Pool:
                 if not backend.refusal(toolchain):
                     self._prove(backend, toolchain)
                 continue
+            if self._barred(backend.name, toolchain):
+                continue
             if backend.name == prefer:
                 return host
             load = host.load()
@@ -225,11 +241,12 @@ class Pool:
             await backend.prove(toolchain)
         except BackendError:
             pass  # the backend is down and says so in its state
-        self._hosts_changed()
+        self.hosts_changed()
 
     def _raise_if_hopeless(self, toolchain: Toolchain, avoid: frozenset[str]) -> None:
         refused: list[str] = []
         down: list[str] = []
+        barred: list[str] = []
         for host in self.hosts:
             backend = host.backend
             if backend.name in avoid:
@@ -239,8 +256,12 @@ class Pool:
                 down.append(f"{backend.name}: {backend.why}")
             elif sentence := backend.refusal(toolchain):
                 refused.append(f"{backend.name}: {sentence}")
+            elif sentence := self._barred(backend.name, toolchain):
+                barred.append(f"{backend.name}: {sentence}")
             else:
                 return
+        if barred:
+            raise NotDistributable(Reason.QUARANTINED, "; ".join(barred + refused + down))
         if refused:
             raise NotDistributable(Reason.NO_TOOLCHAIN, "; ".join(refused + down))
         raise NotDistributable(Reason.HOSTS_DOWN, "; ".join(down))

@@ -47,13 +47,16 @@ def action_key(
     umask: int,
     inputs: Iterable[bytes],
     places: Sequence[Sequence[str]],
+    terminal: bool = False,
 ) -> bytes:
     """The digest that names an action.
 
     ``toolchain``: fingerprint, driver and whatever else tells which compiler runs; ``inputs``: one
-    token for each input (see ``input_token``), in any order; ``places``: folders, outputs, stems.
+    token for each input (see ``input_token``), in any order; ``places``: folders, outputs, stems;
+    ``terminal``: whether stderr is one.
     """
-    head = [_VERSION, list(toolchain), list(argv), cwd, sorted(env), umask, [list(group) for group in places]]
+    groups = [list(group) for group in places]
+    head = [_VERSION, list(toolchain), list(argv), cwd, sorted(env), umask, groups, terminal]
     key = hashlib.sha256(_pack(head))
     for token in sorted(inputs):
         key.update(token)

@@ -14,13 +14,15 @@ and ``x``, a record by ``action`` and its digest.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import itertools
 import os
 import shutil
+import stat
 import time
 from collections.abc import Callable, Iterator
-from typing import Final
+from typing import BinaryIO, Final
 
 FOLDERS: Final = ("blobs", "actions")
 _ACTION: Final = b"action"
@@ -56,13 +58,19 @@ def all_files(root: str) -> Iterator[tuple[bytes, os.stat_result]]:
     for folder in FOLDERS:
         for sub in listed(os.path.join(root, folder)):
             for entry in listed(sub.path):
-                key = _key_of(folder, entry.name)
+                key = key_of(folder, entry.name)
                 if key is not None:
                     with contextlib.suppress(OSError):
                         yield key, entry.stat(follow_symlinks=False)
 
 
-def _key_of(folder: str, name: str) -> bytes | None:
+def is_blob(key: bytes) -> bool:
+    """Whether a key is a content's, not a record's."""
+    return len(key) != 38
+
+
+def key_of(folder: str, name: str) -> bytes | None:
+    """The key of a file of that name in a folder of ``FOLDERS``; None if it is not the store's."""
     text = name.removesuffix("x") if folder == "blobs" else name
     if len(text) != 64 or not _HEX.issuperset(text):
         return None
@@ -155,3 +163,27 @@ def unlink(path: str) -> None:
     """Remove a file that may be gone already."""
     with contextlib.suppress(OSError):
         os.unlink(path)
+
+
+def discard(path: str) -> None:
+    """Remove what lies at a file's place, whatever it is."""
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        return
+    except OSError:
+        if os.path.isdir(path) and not os.path.islink(path):
+            remove_tree(path)
+
+
+def open_plain(path: str) -> BinaryIO:
+    """A regular file, opened for reading; never waits, as for a pipe's other end. Raises OSError."""
+    file = open(path, "rb", opener=_opener)  # noqa: SIM115 - handed to the caller
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), path)
+    return file
+
+
+def _opener(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK | os.O_NOFOLLOW)

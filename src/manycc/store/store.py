@@ -3,41 +3,25 @@
 A file comes into being by rename, so that a killed process leaves none half-written; nothing is
 synced to the disk, because nothing is believed before it was hashed once by the process that uses
 it. There are no locks between processes: a file may vanish at any instant and is then missing.
-
-Recency for the eviction is held in memory and written to the files' access times at most once an
-hour, so that it survives a restart. Modification times are left alone: together with inode and size
-they tell that a file is still the one that was hashed.
 """
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import hashlib
-import math
 import os
 import shutil
-import threading
-import time
 from collections.abc import Iterable
 from typing import BinaryIO, Final, NamedTuple
 
 from manycc.errors import DigestMismatch, StoreError, StoreFull
 from manycc.store import layout
+from manycc.store.alterations import Alterations
 from manycc.store.files import copy_content, translated
-from manycc.store.layout import Scratch, blob_key, record_key, relative_path, unlink
+from manycc.store.layout import Scratch, blob_key, discard, open_plain, record_key, relative_path, unlink
+from manycc.store.room import Room, default_limit
 from manycc.store.writer import BlobWriter
 
-DEFAULT_LIMIT: Final = 5 * 1024**3
-TOUCH_INTERVAL_S: Final = 3600.0
-LOW_WATER: Final = 0.9
-"""Eviction goes on until this part of the bound is left, so that it does not run for every blob."""
-KEEP_FREE: Final = 64 * 1024**2
-"""Bytes of the disk that the store leaves to others, as long as it holds anything that is not in use."""
-IN_USE_S: Final = 60.0
-"""What was used so lately is not given up for the disk's sake: it would only be sent again."""
-RECOUNT_SHARE: Final = 0.05
-"""The folder is counted again after this part of the bound was added: other processes add too."""
 _CHUNK: Final = 1024 * 1024
 _REOPEN: Final = 5
 
@@ -52,16 +36,17 @@ class Identity(NamedTuple):
     inode: int
     size: int
     modified_ns: int
+    mode: int
 
 
 def identity_of(status: os.stat_result) -> Identity:
     """The identity of a file, of its status."""
-    return Identity(status.st_ino, status.st_size, status.st_mtime_ns)
+    return Identity(status.st_ino, status.st_size, status.st_mtime_ns, status.st_mode)
 
 
-def default_limit(root: str) -> int:
-    """Bytes a store may hold where nobody said otherwise: 5 GiB, or 10 % of a smaller disk."""
-    return min(DEFAULT_LIMIT, shutil.disk_usage(root).total // 10)
+def _mode(key: bytes) -> int:
+    """The permissions of a key's file, in layout.py's words."""
+    return 0o555 if len(key) == 33 else 0o444
 
 
 class Store:
@@ -75,32 +60,33 @@ class Store:
         self.root = os.path.abspath(root)
         for folder in (*layout.FOLDERS, "tmp"):
             os.makedirs(os.path.join(self.root, folder), mode=0o700, exist_ok=True)
-        self.limit = limit if limit is not None else default_limit(self.root)
         self.corrupted = 0
-        self.evicted = 0
         self.leftovers = layout.remove_leftovers(self.root)
         self.scratch = Scratch(self.root)
-        self._lock = threading.RLock()
         self._verified: dict[bytes, Identity] = {}
-        self._sizes: dict[bytes, int] = {}
-        self._used: dict[bytes, float] = {}
-        self._touched: dict[bytes, float] = {}
-        self._total = 0
-        self._added_since_count = 0
-        self._counted = False
-        self._counter = threading.Thread(target=self._count, name="store-count", daemon=True)
-        self._counter.start()
+        self._alterations = Alterations()
+        self._room = Room(self.root, default_limit(self.root) if limit is None else limit, self._discard)
 
     # -- asking
 
     @property
+    def limit(self) -> int:
+        """Bytes the store may hold."""
+        return self._room.limit
+
+    @property
     def total(self) -> int:
         """Bytes held, as far as this process knows."""
-        return self._total
+        return self._room.total
+
+    @property
+    def evicted(self) -> int:
+        """How many contents had to make room."""
+        return self._room.evicted
 
     def wait_counted(self) -> None:
         """Block until the folder has been counted once (that is done in the background)."""
-        self._counter.join()
+        self._room.wait_counted()
 
     def has(self, digest: bytes, *, executable: bool = False) -> bool:
         """Whether the content is here and is what its name says (hashed on first use)."""
@@ -112,10 +98,24 @@ class Store:
         verified = self._verified
         return [digest for digest in dict.fromkeys(digests) if digest not in verified and self._verify(digest) is None]
 
+    def look(self) -> None:
+        """Doubt what somebody has written into meanwhile."""
+        names = self._alterations.names()
+        if names is None:
+            self._verified.clear()
+        for name in names or ():
+            key = layout.key_of("blobs", name)
+            if key is not None:
+                self._verified.pop(key, None)
+
     def doubt(self, blobs: Iterable[tuple[bytes, bool]]) -> None:
         """Hash these (digest, executable) again before they are used again."""
         for digest, executable in blobs:
             self._verified.pop(blob_key(digest, executable), None)
+
+    def recheck(self, keys: Iterable[bytes]) -> list[bytes]:
+        """Hash contents (``key``: layout.blob_key) now; those that are not here, or no more since they were damaged."""
+        return [key for key in keys if self._verify(key) is None]
 
     def identity(self, key: bytes) -> Identity | None:
         """What a file looked like when this process hashed it; None if it has not. ``key``: layout.blob_key."""
@@ -123,7 +123,7 @@ class Store:
 
     def use(self, keys: Iterable[bytes]) -> None:
         """Note that contents were used without a look at their files (a tree that is used again)."""
-        self._used.update(dict.fromkeys(keys, time.time()))
+        self._room.used(keys)
 
     # -- reading
 
@@ -131,13 +131,13 @@ class Store:
         """The content as an open file. Raises BlobMissing."""
         for _ in range(_REOPEN):
             try:
-                file = open(self._path(digest), "rb")  # noqa: SIM115 - handed to the caller
+                file = open_plain(self._path(digest))
             except OSError:
                 self._forget(digest)
                 break
             identity = identity_of(os.fstat(file.fileno()))
             if self._verified.get(digest) == identity or self._verify(digest) == identity:
-                self._note_use(digest)
+                self._room.touch(digest, self._path(digest))
                 return file
             file.close()
             if digest not in self._verified:
@@ -177,17 +177,20 @@ class Store:
                 raise BlobMissing(digest) from None
             else:
                 raise translated(error) from error
-        self._note_use(key)
+        self._room.touch(key, source)
 
     def copy_into(self, digest: bytes, path: str, mode: int = 0o444) -> os.stat_result:
-        """Make ``path`` a new file with a copy of the content; its status.
+        """Make ``path`` a new file with a copy of the content, as old as the store's own; its status.
 
+        gcc takes two files of equal content for one (``#pragma once``, ``#import``) if they are equally old.
         Raises BlobMissing, FileExistsError, StoreFull, OSError.
         """
         with self.open(digest) as source:
             target = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
             try:
                 copy_content(source.fileno(), target)
+                age = os.fstat(source.fileno()).st_mtime_ns
+                os.utime(target, ns=(age, age))
                 return os.fstat(target)
             except OSError as error:
                 raise translated(error) from error
@@ -249,26 +252,28 @@ class Store:
 
     def enter(self, key: bytes, temporary: str) -> None:
         """Give a finished file below ``scratch``, already hashed, its name. Raises StoreFull, OSError."""
-        os.chmod(temporary, 0o555 if len(key) == 33 else 0o444)
+        os.chmod(temporary, _mode(key))
         status = os.lstat(temporary)
-        self._make_room(status.st_size)
+        self._room.make(status.st_size)
         path = self._path(key)
+        folder = os.path.dirname(path)
+        self._alterations.watch(folder)
         try:
             os.rename(temporary, path)
         except FileNotFoundError:
-            os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+            os.makedirs(folder, mode=0o700, exist_ok=True)
+            self._alterations.watch(folder, new=True)
             os.rename(temporary, path)
-        with self._lock:
-            self._added_since_count += status.st_size
-            self._remember(key, identity_of(status))
-            self._touched[key] = time.time()
+        except IsADirectoryError:
+            discard(path)
+            os.rename(temporary, path)
+        if layout.is_blob(key):
+            self._verified[key] = identity_of(status)
+        self._room.entered(key, status.st_size)
 
     def relieve(self, size: int) -> None:
         """Where the disk is nearly full before the bound is reached, evict for ``size`` bytes to come."""
-        state = os.statvfs(self.root)
-        lack = size + KEEP_FREE - state.f_bavail * state.f_frsize
-        if lack > 0 and self._counted:
-            self._evict(max(0, self._total - lack), time.time() - IN_USE_S)
+        self._room.relieve(size)
 
     # -- records of the result cache, which live under the same bound
 
@@ -276,11 +281,11 @@ class Store:
         """A record's bytes, or None: absent, or longer than ``limit``. Not verified here."""
         key = record_key(digest)
         try:
-            with open(self._path(key), "rb") as file:
+            with open_plain(self._path(key)) as file:
                 data = file.read(limit + 1)
         except OSError:
             return None
-        self._note_use(key)
+        self._room.touch(key, self._path(key))
         return data if len(data) <= limit else None
 
     def write_record(self, digest: bytes, data: bytes) -> None:
@@ -293,7 +298,8 @@ class Store:
 
     def close(self) -> None:
         """Remove this process's scratch folder."""
-        self._counter.join()
+        self._room.wait_counted()
+        self._alterations.close()
         self.scratch.remove()
 
     # -- inside
@@ -317,12 +323,14 @@ class Store:
     def _verify(self, key: bytes) -> Identity | None:
         """Hash a blob; remember it if it is right, remove it if it is wrong."""
         running = hashlib.sha256()
+        path = self._path(key)
+        self._alterations.watch(os.path.dirname(path))
         try:
-            with open(self._path(key), "rb") as file:
+            with open_plain(path) as file:
                 identity = identity_of(os.fstat(file.fileno()))
                 while chunk := file.read(_CHUNK):
                     running.update(chunk)
-                sound = identity_of(os.fstat(file.fileno())) == identity
+                sound = identity_of(os.fstat(file.fileno())) == identity and identity.mode & 0o777 == _mode(key)
         except FileNotFoundError:
             self._forget(key)
             return None
@@ -332,35 +340,16 @@ class Store:
             self.corrupted += 1
             self._discard(key)
             return None
-        with self._lock:
-            self._remember(key, identity)
+        self._verified[key] = identity
+        self._room.found(key, identity.size)
         return identity
 
-    def _remember(self, key: bytes, identity: Identity) -> None:
-        if len(key) < 38:
-            self._verified[key] = identity
-        self._total += identity.size - self._sizes.get(key, 0)
-        self._sizes[key] = identity.size
-        self._used[key] = time.time()
-
-    def _note_use(self, key: bytes) -> None:
-        now = time.time()
-        self._used[key] = now
-        if now - self._touched.get(key, 0.0) > TOUCH_INTERVAL_S:
-            self._touched[key] = now
-            path = self._path(key)
-            with contextlib.suppress(OSError):
-                os.utime(path, ns=(int(now * 1e9), os.stat(path).st_mtime_ns))
-
     def _forget(self, key: bytes) -> None:
-        with self._lock:
-            self._total -= self._sizes.pop(key, 0)
-            self._verified.pop(key, None)
-            self._used.pop(key, None)
-            self._touched.pop(key, None)
+        self._verified.pop(key, None)
+        self._room.forget(key)
 
     def _discard(self, key: bytes) -> None:
-        unlink(self._path(key))
+        discard(self._path(key))
         self._forget(key)
 
     def _write(self, key: bytes, data: bytes) -> None:
@@ -383,45 +372,3 @@ class Store:
             self.enter(key, temporary)
         finally:
             unlink(temporary)
-
-    def _make_room(self, size: int) -> None:
-        if size > self.limit:
-            raise StoreFull("a file is larger than the whole store may be", f"{size} of {self.limit} bytes")
-        if not self._counted:
-            return
-        if self._added_since_count > self.limit * RECOUNT_SHARE:
-            self._count()
-        if self._total + size <= self.limit:
-            return
-        self._count()
-        self._evict(max(0, int(self.limit * LOW_WATER) - size))
-
-    def _evict(self, target: int, before: float = math.inf) -> None:
-        """Give up what was used least recently, and not after ``before``, until ``target`` bytes are left."""
-        with self._lock:
-            for key in sorted(self._sizes, key=lambda key: self._used.get(key, 0.0)):
-                if self._total <= target or self._used.get(key, 0.0) > before:
-                    break
-                self._discard(key)
-                self.evicted += 1
-
-    def _count(self) -> None:
-        """Learn what is in the folder, whoever put it there."""
-        sizes: dict[bytes, int] = {}
-        used: dict[bytes, float] = {}
-        for key, status in layout.all_files(self.root):
-            sizes[key] = status.st_size
-            used[key] = status.st_atime
-        with self._lock:
-            # A file that was entered while the folder was being read may not have been seen.
-            for key, size in list(self._sizes.items()):
-                if key not in sizes and os.path.lexists(self._path(key)):
-                    sizes[key] = size
-            for key, when in list(self._used.items()):
-                if key in sizes:
-                    used[key] = max(when, used.get(key, 0.0))
-            self._sizes = sizes
-            self._used = used
-            self._total = sum(sizes.values())
-            self._added_since_count = 0
-            self._counted = True

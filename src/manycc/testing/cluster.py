@@ -18,6 +18,8 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
+from manycc.monitor import records
+
 BIN = os.path.dirname(sys.executable)
 START_S = 30.0
 
@@ -30,6 +32,7 @@ class Node:
         self.jobs = jobs
         self.arguments = list(arguments)
         self.port = port
+        self.program = [os.path.join(BIN, "manycc-cli")]  # a test may put a script around it
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -46,7 +49,7 @@ class Node:
         """Start it (again, on the same port) and wait until it listens. Raises RuntimeError."""
         read, write = os.pipe()
         command = [
-            os.path.join(BIN, "manycc-cli"), "node", "--listen", "127.0.0.1", "--port", str(self.port),
+            *self.program, "node", "--listen", "127.0.0.1", "--port", str(self.port),
             "--jobs", str(self.jobs), "--ready-fd", str(write), "--log-file", self.log, *self.arguments,
         ]  # fmt: skip
         self.process = subprocess.Popen(
@@ -151,14 +154,7 @@ class Cluster:
 
     def records(self) -> list[dict[str, Any]]:
         """Every job record so far, oldest first."""
-        found: list[dict[str, Any]] = []
-        for name in ("jobs.jsonl.1", "jobs.jsonl"):
-            try:
-                with open(os.path.join(self.client, "state", name), encoding="utf-8") as file:
-                    found += [json.loads(line) for line in file]
-            except FileNotFoundError:
-                continue
-        return found
+        return list(records.read(os.path.join(self.client, "state", "jobs.jsonl")))
 
     def agent_pid(self) -> int:
         """The agent's process number; 0 if none runs."""

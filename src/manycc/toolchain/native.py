@@ -7,6 +7,7 @@ cc1 with the very same options for the spelled-out command as for the original o
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -61,8 +62,8 @@ async def _expand(
     """What native stands for among the given options, and whether that belongs in front of them all
     or where the last native is."""
     plain = [argument for argument in machine if argument not in natives]
-    meant = await _options(toolchain, machine, env)
-    common = Counter(await _options(toolchain, plain, env))
+    meant, said = await _options(toolchain, machine, env)
+    common = Counter((await _options(toolchain, plain, env))[0])
     expansion: list[str] = []
     for option in meant:
         if common[option]:
@@ -74,18 +75,23 @@ async def _expand(
     # The driver itself puts the features of native in front of all others, so that explicit options
     # win over them; but an architecture that is named later wins over one that is named before.
     for in_front, spelled_out in ((True, [*expansion, *plain]), (False, [*before, *expansion, *plain[len(before) :]])):
-        options = await _options(toolchain, spelled_out, env)
-        if _in_effect(options) == _in_effect(meant) and not any("native" in option for option in options):
+        options, says = await _options(toolchain, spelled_out, env)
+        same = says == said and _in_effect(options) == _in_effect(meant)
+        if same and not any("native" in option for option in options):
             return tuple(expansion), in_front
     raise NotDistributable(Reason.LOCAL_OPTION, " ".join(natives))
 
 
-async def _options(toolchain: Toolchain, machine: Sequence[str], env: Mapping[str, str]) -> list[str]:
-    """The options that choose machine and tuning among those the driver gives to cc1 and to as."""
+async def _options(toolchain: Toolchain, machine: Sequence[str], env: Mapping[str, str]) -> tuple[list[str], list[str]]:
+    """The options that choose machine and tuning among those the driver gives to cc1 and to as; and what it
+    has to say about them."""
     argv = [toolchain.driver, *machine, "-###", "-c", "-x", "c", "/dev/null"]
     answer = await probe.run(argv, probe.environment(env))
     options: list[str] = []
+    says: list[str] = []
     for line in answer.stderr.splitlines():
+        if line.startswith(os.path.basename(toolchain.driver) + ": "):
+            says.append(line)
         if line.startswith(" "):
             words = shlex.split(line)
             if words and words[0].rpartition("/")[2] == "cc1":
@@ -96,7 +102,7 @@ async def _options(toolchain: Toolchain, machine: Sequence[str], env: Mapping[st
                 options = [word for word in words if _chooses_machine(word)]
     if answer.code or not options:
         raise NotDistributable(Reason.LOCAL_OPTION, " ".join(machine))
-    return options
+    return options, says
 
 
 def _chooses_machine(argument: str) -> bool:

@@ -17,12 +17,13 @@ _OSABI_GNU: Final = 3
 _HEADER_SIZE: Final = 64
 _MAX_CACHED: Final = 256
 
-# After e_ident: e_type, e_machine, e_version, e_entry, e_phoff, e_shoff, e_flags.
+# After e_ident: e_type, e_machine, e_version, e_entry, e_phoff, e_shoff, e_flags, e_ehsize, e_phentsize,
+# e_phnum, e_shentsize, e_shnum.
 _fields: Final = {
-    (1, 1): struct.Struct("<HHIIIII"),
-    (1, 2): struct.Struct(">HHIIIII"),
-    (2, 1): struct.Struct("<HHIQQQI"),
-    (2, 2): struct.Struct(">HHIQQQI"),
+    (1, 1): struct.Struct("<HHIIIIIHHHHH"),
+    (1, 2): struct.Struct(">HHIIIIIHHHHH"),
+    (2, 1): struct.Struct("<HHIQQQIHHHHH"),
+    (2, 2): struct.Struct(">HHIQQQIHHHHH"),
 }
 _CHOOSING: Final = (
     "-m", "--target=", "-flto", "-fno-lto", "-emit-llvm",
@@ -57,12 +58,10 @@ class ObjectKind(NamedTuple):
 
 def kind_of(data: bytes) -> ObjectKind | None:
     """Read the header of a file's contents; None if it is no ELF file."""
-    if data[:4] != elf.MAGIC or len(data) < _HEADER_SIZE - 12:
+    fields = _fields.get((data[4], data[5])) if data[:4] == elf.MAGIC and len(data) > 16 else None
+    if fields is None or len(data) < 16 + fields.size:
         return None
-    fields = _fields.get((data[4], data[5]))
-    if fields is None:
-        return None
-    kind, machine, _, _, _, _, flags = fields.unpack_from(data, 16)
+    kind, machine, _, _, _, _, flags, *_ = fields.unpack_from(data, 16)
     abi = data[7]
     return ObjectKind(
         data[4] * 32, "little" if data[5] == 1 else "big", machine, flags, kind, 0 if abi == _OSABI_GNU else abi
@@ -78,8 +77,16 @@ def check(data: bytes, expected: ObjectKind | None) -> str:
         return ""
     found = kind_of(data)
     if found == expected:
-        return ""
+        return "it is cut short" if _cut_short(data) else ""
     return f"expected {expected}, got {found}" if found else f"expected {expected}, got what is no ELF file"
+
+
+def _cut_short(data: bytes) -> bool:
+    """Whether an object ends before its table of sections does, which assemblers write last."""
+    fields = _fields[data[4], data[5]]
+    *_, table, _, _, _, _, size, count = fields.unpack_from(data, 16)
+    end: int = table + size * max(1, count)  # 0: there are more than the field can say
+    return len(data) < end
 
 
 _expected: dict[tuple[str, tuple[str, ...]], ObjectKind | None] = {}

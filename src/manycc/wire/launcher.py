@@ -9,7 +9,7 @@ Request::
     length   bytes of payload that follow the 24-byte header; at most 16 MiB
     umask
     flags    bit 0: stderr is a terminal; bit 1: stdout is a terminal
-    columns  terminal width, 0 if unknown
+    columns  width of the terminal that stdin is, 0 if it is none or stderr is none
     argc     how many of the strings are arguments
     payload  NUL-terminated strings: launcher version, compiler (absolute path after the PATH
              look-up, or empty if none was found), cwd, argv[0] … argv[argc-1], then NAME=VALUE
@@ -28,7 +28,8 @@ Reply: frames of kind (1 byte), length (4 bytes), payload.
     "J"  JSON: answer to a control or explain request
 
 After "L" the agent holds a local slot for the launcher until the socket closes. Closing the socket
-before the result cancels the job.
+before the result cancels the job. A launcher that gave up waiting sends "X" before it closes: it has
+written the job's record itself.
 """
 
 from __future__ import annotations
@@ -53,6 +54,7 @@ STDOUT_TTY: Final = 2
 PING: Final = FRAME.pack(b"P", 0)
 LOCAL: Final = FRAME.pack(b"L", 0)
 OTHER_VERSION: Final = FRAME.pack(b"V", 0)
+GAVE_UP: Final = b"X"
 
 
 class Request(NamedTuple):

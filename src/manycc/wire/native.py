@@ -1,13 +1,16 @@
 """The native protocol between an agent and a node: messages, bounds, framing. No I/O.
 
 One TCP connection per agent and node carries many jobs. The agent speaks first: the eight bytes
-``MANYCC1\\n`` (so that the port can serve other protocols too), then frames both ways. A frame is a
-4-byte little-endian length and that many bytes of msgpack: an array whose first element is the
-message's type. Strings are UTF-8 with surrogate escapes; digests are 32 raw bytes; times seconds.
+``MANYCC2\\n`` (so that the port can serve other protocols too), then frames both ways. A frame is three
+little-endian 32 bit unsigned numbers and a body: the body's length, the body's CRC-32, and the CRC-32 of
+these eight bytes, so that a length that was damaged on its way is not waited for. The body is msgpack: an
+array whose first element is the message's type. Strings are UTF-8 with surrogate escapes; digests are
+32 raw bytes; times seconds.
 
 agent → node::
 
-    [HELLO, {"version": int, "release": str, "name": str}]
+    [HELLO, {"version": int, "release": str, "name": str, "silence": seconds}]
+          silence: the agent sends something, if only a PING, well before this time has passed
     [TOOLCHAIN, tc, fingerprint, driver, label, links, components]
           tc: number the agent gives it; links: [[path, target], …]; components: {name: digest}
     [ANNOUNCE, [[number, kind, path, digest | target, size], …]]
@@ -15,7 +18,8 @@ agent → node::
     [RETRACT, [number, …]]                     the node may forget these
     [JOB, id, tc, argv, cwd, env, umask, numbers, folders, outputs, stems, flags, expected_rss]
           env: [[name, value], …]; numbers: little-endian uint32 array as bytes, order free;
-          flags: bit 0: the result may be cached, bit 1: do not answer from the cache
+          flags: bit 0: the result may be cached, bit 1: do not answer from the cache,
+          bit 2: stderr is a terminal
     [BLOB, digest, total, offset, zdata]       contents asked for, in pieces of at most 1 MiB raw,
                                                each piece a zstd frame of its own, in order
     [GONE, id, digest]                         asked for, but no longer had: the job is over
@@ -37,6 +41,9 @@ node → agent::
     [PONG, n]
     [BYE, sentence]                            the node closes: nothing more will be started
 
+TCP's own checksum lets one damaged packet in 65536 pass. A bit that flips in a command line or in an exit
+code would give a wrong object, or fail a build: hence the CRCs (1 µs for a warm job's frame).
+
 Every length, count and ratio is bounded by the constants below; a peer that breaks one is cut off.
 """
 
@@ -45,14 +52,16 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from typing import Any, Final
+from zlib import crc32
 
 import msgpack
 import zstandard
 
 from manycc.errors import WireError
 
-PREAMBLE: Final = b"MANYCC1\n"
-VERSION: Final = 1
+PREAMBLE: Final = b"MANYCC2\n"
+PREAMBLE_1: Final = b"MANYCC1\n"
+VERSION: Final = 2
 
 HELLO: Final = 1
 TOOLCHAIN: Final = 2
@@ -86,8 +95,11 @@ MAX_TEXT: Final = 8 * 1024 * 1024
 
 FLAG_CACHE: Final = 1
 FLAG_NO_ANSWER: Final = 2
+FLAG_TERMINAL: Final = 4
 
-_LENGTH: Final = struct.Struct("<I")
+_HEADER: Final = struct.Struct("<III")
+_CHECKED: Final = struct.Struct("<II")
+HEADER_SIZE: Final = _HEADER.size
 
 
 def pack(message: list[Any]) -> bytes:
@@ -95,7 +107,19 @@ def pack(message: list[Any]) -> bytes:
     body: bytes = msgpack.packb(message, unicode_errors="surrogateescape")
     if len(body) > MAX_FRAME:
         raise WireError(f"a message of {len(body)} bytes is larger than a frame may be")
-    return _LENGTH.pack(len(body)) + body
+    return header(len(body), crc32(body)) + body
+
+
+def header(length: int, check: int) -> bytes:
+    """What comes before a body of that length and CRC-32."""
+    start = _CHECKED.pack(length, check)
+    return start + crc32(start).to_bytes(4, "little")
+
+
+def goodbye_1(sentence: str) -> bytes:
+    """A BYE that an agent of version 1 understands, whose frames were a length and a body."""
+    body: bytes = msgpack.packb([BYE, sentence])
+    return len(body).to_bytes(4, "little") + body
 
 
 class Framer:
@@ -118,15 +142,20 @@ class Framer:
         start = 0
         size = len(buffer)
         try:
-            while size - start >= 4:
-                (length,) = _LENGTH.unpack_from(buffer, start)
+            while size - start >= HEADER_SIZE:
+                length, check, header_check = _HEADER.unpack_from(buffer, start)
+                if crc32(buffer[start : start + _CHECKED.size]) != header_check:
+                    raise WireError("what should be a frame's header is none, or was damaged on its way")
                 if length > self.limit:
                     raise WireError(f"a frame of {length} bytes is larger than allowed")
-                if size - start - 4 < length:
+                end = start + HEADER_SIZE + length
+                if size < end:
                     break
-                body = bytes(memoryview(buffer)[start + 4 : start + 4 + length])
-                start += 4 + length
-                self.length = 4 + length
+                body = bytes(memoryview(buffer)[start + HEADER_SIZE : end])
+                start = end
+                self.length = HEADER_SIZE + length
+                if crc32(body) != check:
+                    raise WireError("a frame was damaged on its way")
                 yield _unpack(body)
         finally:
             del buffer[:start]

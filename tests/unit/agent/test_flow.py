@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sqlite3
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -11,7 +12,9 @@ from typing import Any, cast
 import pytest
 
 from manycc.agent.flow import MAX_ATTEMPTS, JobRunner
+from manycc.agent.handed import Handed
 from manycc.agent.prepare import Prepared, Preparer
+from manycc.agent.unfinished import Unfinished
 from manycc.backends.base import State
 from manycc.command.parse import parse
 from manycc.errors import BackendError, BackendGone, BackendRefused, CompilerError, InputsChanged, NotDistributable
@@ -100,6 +103,7 @@ class FakeCaller:
     """A launcher; ``close`` is the end of it, or of the compiler it became."""
 
     pid = 4711
+    gave_up = False
 
     def __init__(self) -> None:
         self.answers: list[bytes] = []
@@ -147,8 +151,9 @@ class Stage:
         self.caller = FakeCaller()
         self.request = Request("1", GCC.driver, str(folder), ARGV, {"MANYCC_RUN": "r"}, 0o22, 0, 0)
         self.runner = JobRunner(
-            cast(Preparer, self.preparer), self.local, lambda request: self.pool, cast(RecordLog, self.log), lambda: 1
-        )
+            cast(Preparer, self.preparer), self.local, lambda request: self.pool, cast(RecordLog, self.log), lambda: 1,
+            cast(Unfinished, None), Handed(str(folder), cast(RecordLog, self.log)),
+        )  # fmt: skip
 
     def start(self) -> asyncio.Task[None]:
         return asyncio.create_task(self.runner.run(self.request, self.caller, 1))
@@ -372,6 +377,21 @@ def test_cancelled(tmp_path: Path, where: Callable[[Stage], Awaitable[None]]) ->
     play(test)
 
 
+def test_launcher_that_gave_up_has_recorded_the_job_itself(tmp_path: Path) -> None:
+    async def test() -> None:
+        stage = Stage(tmp_path, endless)
+        task = stage.start()
+        await settle()
+        stage.caller.gave_up = True
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert stage.log.written == []
+        assert stage.runner.running == stage.runner.remote == stage.local.busy == 0
+
+    play(test)
+
+
 def test_launcher_gone_when_the_result_comes(tmp_path: Path) -> None:
     async def test() -> None:
         stage = Stage(tmp_path, ok())
@@ -381,6 +401,22 @@ def test_launcher_gone_when_the_result_comes(tmp_path: Path) -> None:
             await task
         assert stage.record()["reason"] == "cancelled"
         assert not (tmp_path / "a.o").exists()
+
+    play(test)
+
+
+def test_a_job_run_here_is_noted_until_it_is_recorded(tmp_path: Path) -> None:
+    async def test() -> None:
+        stage = Stage(tmp_path, ok())
+        stage.preparer.error = NotDistributable(Reason.NOT_COMPILE, "links")
+        task = stage.start()
+        await stage.caller.answered.wait()
+        (note,) = tmp_path.glob("handed.*")
+        noted = json.loads(note.read_bytes())
+        assert (noted["reason"], noted["detail"], noted["pid"]) == ("not-compile", "links", 4711)
+        stage.caller.closed.set()
+        await task
+        assert note.read_bytes() == b"" and stage.record()["job"] == noted["job"]
 
     play(test)
 
@@ -396,5 +432,37 @@ def test_agent_ended_while_a_compiler_runs_here(tmp_path: Path) -> None:
         with pytest.raises(asyncio.CancelledError):
             await task
         assert stage.record()["reason"] == "not-compile"
+
+    play(test)
+
+
+@pytest.mark.parametrize(
+    ("error", "guard", "waits"),
+    [
+        (NotDistributable(Reason.NOT_COMPILE), "", True),
+        (NotDistributable(Reason.NOT_COMPILE), "12:1:2 13:1:3 ", True),
+        (NotDistributable(Reason.NOT_COMPILE), "12:1:2 4711:1:3 ", False),
+        (NotDistributable(Reason.NOT_A_COMPILER), "", False),
+    ],
+)
+def test_what_runs_inside_the_holder_of_a_slot_needs_none(
+    tmp_path: Path, error: NotDistributable, guard: str, waits: bool
+) -> None:
+    async def test() -> None:
+        outer, inner = Stage(tmp_path, ok()), FakeCaller()
+        outer.preparer.error = NotDistributable(Reason.COMPILER_WRAPPER)
+        holder = outer.start()
+        await outer.caller.answered.wait()
+        outer.preparer.error = error
+        inner.pid = 4712
+        request = outer.request._replace(env={"MANYCC_GUARD": guard})
+        task = asyncio.create_task(outer.runner.run(request, inner, 1))
+        await settle()
+        assert inner.answered.is_set() is not waits
+        for caller in (outer.caller, inner):
+            caller.closed.set()
+        await asyncio.gather(holder, task)
+        assert inner.answers == [LOCAL]
+        assert outer.local.busy == outer.local.waiting == 0
 
     play(test)

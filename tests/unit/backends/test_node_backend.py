@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from manycc.backends import connection as connection_module
 from manycc.backends import node as backend_module
 from manycc.backends.base import State
 from manycc.backends.node import NodeBackend
@@ -105,6 +106,10 @@ async def connected(backend: NodeBackend) -> None:
     end()
 
 
+def sha256(data: bytes) -> bytes:
+    return hashlib.sha256(data).digest()
+
+
 def job(*items: Input) -> Job:
     return Job(
         argv=("gcc", "-c", "a.c"), cwd="/w", env=(("LANG", "C"),), umask=0o22, toolchain=GCC,
@@ -128,7 +133,7 @@ def test_job_is_announced_once_then_named_by_number(tmp_path: Path) -> None:
         assert sorted(array("I", sent[7])) == [1, 2, 3]
         assert sent[11] & native.FLAG_CACHE
         data = b"\x7fELF" + bytes(100)
-        node.result(sent[1], [["/w/a.o", 0o644, len(data), b"h" * 32, native.compress(data)]], cpu=1.5, rss=7)
+        node.result(sent[1], [["/w/a.o", 0o644, len(data), sha256(data), native.compress(data)]], cpu=1.5, rss=7)
         outcome = await first
         assert (outcome.exit_code, outcome.stderr, outcome.outputs[0].data) == (0, b"warned", data)
         assert outcome.reason is Reason.REMOTE and outcome.cpu_s == 1.5 and outcome.received > 0
@@ -199,8 +204,37 @@ def test_contents_never_announced_are_not_given_away(tmp_path: Path) -> None:
         task = asyncio.create_task(backend.run(job(source(tmp_path / "a.c", "int x;"))))
         sent = await node.next(native.JOB)
         node.say([native.MISSING, sent[1], [secret]])
-        assert (await node.next(native.GONE))[2] == secret
-        with pytest.raises(InputsChanged):
+        with pytest.raises(BackendGone, match="no job named"):
+            await task
+        assert node.received.empty()
+
+    play(test)
+
+
+def test_a_question_that_a_cancelled_job_left_behind_breaks_nothing(tmp_path: Path) -> None:
+    async def test(node: PlayedNode, backend: NodeBackend) -> None:
+        item = source(tmp_path / "a.c", "int x;")
+        task = asyncio.create_task(backend.run(job(item)))
+        number = (await node.next(native.JOB))[1]
+        backend.retire(item)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        node.say([native.MISSING, number, [item.digest]])
+        assert (await node.next(native.GONE))[1:] == [number, item.digest]
+        assert backend.state is State.READY
+
+    play(test)
+
+
+def test_contents_are_not_sent_for_ever(tmp_path: Path) -> None:
+    async def test(node: PlayedNode, backend: NodeBackend) -> None:
+        item = source(tmp_path / "a.c", "int x;")
+        task = asyncio.create_task(backend.run(job(item)))
+        sent = await node.next(native.JOB)
+        for _ in range(connection_module.MAX_ASKED + 1):
+            node.say([native.MISSING, sent[1], [item.digest]])
+        with pytest.raises(BackendGone, match="too often"):
             await task
 
     play(test)
@@ -212,7 +246,7 @@ def test_large_output_comes_in_pieces() -> None:
         sent = await node.next(native.JOB)
         for piece in (b"a" * 1000, b"b" * 500):
             node.say([native.OUTPUT, sent[1], 0, native.compress(piece)])
-        node.result(sent[1], [["/w/a.o", 0o644, 1500, b"h" * 32, None]])
+        node.result(sent[1], [["/w/a.o", 0o644, 1500, sha256(b"a" * 1000 + b"b" * 500), None]])
         assert (await task).outputs[0].data == b"a" * 1000 + b"b" * 500
 
     play(test)
@@ -276,10 +310,17 @@ def test_cancelled_job_is_cancelled_on_the_node() -> None:
         [native.RESULT],
         [native.RESULT, 1, 999, b"", b"", [], {}],
         [native.RESULT, 1, 0, b"", b"", [["/w/a.o", 0o644, 5, b"", native.compress(b"four")]], {}],
+        [native.RESULT, 1, 0, b"", b"", [["/w/a.o", 0o644, 4, b"h" * 32, native.compress(b"four")]], {}],
+        [native.RESULT, 1, 0, b"", b"", [["/w/a.o", 0o644, 4, b"h" * 32, None]], {}],
+        [native.RESULT, 2, 0, b"", b"", [], {}],
+        [native.REFUSED, 0, "node-busy", ""],
+        [native.OUTPUT, 7, 0, native.compress(b"x")],
+        [native.MISSING, 2, []],
         [native.RESULT, 1, 0, b"", b"", [["/w/a.o", 0o644, 2**40, b"", b""]], {}],
         [native.RESULT, 1, 0, b"not zstd", b"", [], {}],
         [native.RESULT, 1, 0, b"", b"", 7, {}],
         [native.OUTPUT, 1, -1, native.compress(b"x")],
+        [native.OUTPUT, 1, 0, native.compress(b"")],
         [native.STATE, 5],
         [native.MISSING, 1, None],
         [native.PROVEN, []],
@@ -313,6 +354,18 @@ def test_lost_connection_ends_jobs_and_is_retried() -> None:
     play(test)
 
 
+def test_node_that_hangs_up_instead_of_greeting() -> None:
+    async def test(node: PlayedNode, backend: NodeBackend) -> None:
+        assert node.writer is not None
+        node.writer.transport.abort()
+        await until_state(backend, State.DOWN)
+        node.say = lambda message: node.writer.transport.abort()  # type: ignore[method-assign,union-attr]
+        await connected(backend)
+        assert backend.state is State.DOWN and "another version" in backend.why
+
+    play(test)
+
+
 def test_slots_are_the_users_word_or_the_nodes() -> None:
     async def offered(node: PlayedNode, backend: NodeBackend) -> None:
         assert backend.slots == 3
@@ -326,7 +379,8 @@ def test_slots_are_the_users_word_or_the_nodes() -> None:
 
 
 @pytest.mark.parametrize(
-    "more", [native.pack([native.BYE, "closing"]), b"\xff" * 8, native.pack([native.STATE, {"busy": "x"}])]
+    "more",
+    [native.pack([native.BYE, "closing"]), b"\xff" * native.HEADER_SIZE, native.pack([native.STATE, {"busy": "x"}])],
 )
 def test_welcome_and_the_end_in_one_piece(more: bytes) -> None:
     async def test(node: PlayedNode, backend: NodeBackend) -> None:

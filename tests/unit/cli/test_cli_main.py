@@ -52,7 +52,7 @@ def test_the_version_is_said_without_loading_what_it_does_not_need(home: Path) -
 def test_the_verbs_load_no_wire_format_of_nodes(home: Path) -> None:
     code = (
         "import sys\n"
-        "for v in 'run explain status hosts stats reasons agent doctor masquerade'.split():\n"
+        "for v in 'run explain status hosts stats reasons verify agent doctor masquerade'.split():\n"
         "    __import__('manycc.cli.' + v)\n"
         "print(*(n for n in ('rich', 'msgpack', 'zstandard', 'asyncio', 'psutil') if n in sys.modules))"
     )

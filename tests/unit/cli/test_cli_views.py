@@ -56,6 +56,7 @@ def test_status_without_an_agent_starts_none(cli: Cli, home: Path) -> None:
             {"name": "old:3636", "state": "idle", "slots": 0, "busy": 0, "why": "no agent is running"},
         ],
         "jobs": {"running": 0, "waiting": 0, "local": 0},
+        "quarantine": [],
     }
     assert not (home / "run" / "agent.sock").exists()
     assert "set MANYCC_HOSTS=" in cli("status").stdout
@@ -105,7 +106,7 @@ def test_stats_json(cli: Cli, recorded: float, argv: list[str], jobs: tuple[int,
     answer = json.loads(cli("stats", "--json", *argv).stdout)
     assert tuple(answer["jobs"].values()) == jobs
     assert list(answer["jobs"]) == ["total", "remote", "cached", "local", "failed_over"]
-    assert set(answer) == {"jobs", "reasons", "bytes", "hosts", "time", "inputs"}
+    assert set(answer) == {"jobs", "reasons", "bytes", "hosts", "time", "inputs", "verify"}
 
 
 def test_stats_for_people(cli: Cli, recorded: float) -> None:

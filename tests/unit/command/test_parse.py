@@ -44,7 +44,6 @@ def test_a_plain_compile() -> None:
         stems=(),
         native=(),
         debug=False,
-        color=False,
     )
 
 
@@ -75,7 +74,7 @@ def test_a_plain_compile() -> None:
         ("gcc -c a.c b.c c.o", Reason.SEVERAL_SOURCES),
         ("gcc -c -xc -", Reason.STDIN_SOURCE),
         ("gcc -c -xc /dev/stdin", Reason.STDIN_SOURCE),
-        ("gcc -c -xc /dev/null", Reason.SOURCE_UNREADABLE),
+        ("gcc -c -xc /dev/null", Reason.NOT_COMPILE),
         ("gcc -c a.f90", Reason.LANGUAGE),
         ("gcc -c a.go", Reason.LANGUAGE),
         ("clang -c a.cu", Reason.LANGUAGE),
@@ -189,6 +188,19 @@ def test_a_plain_compile() -> None:
 )
 def test_reasons_to_stay_local(line: str, reason: Reason) -> None:
     assert refusal(line)[0] is reason
+
+
+@pytest.mark.parametrize(
+    ("line", "detail"),
+    [
+        ("gcc -O2 a.c b.o -lm -o prog", "compiles and links at once"),
+        ("gcc -xc a.txt -o prog", "compiles and links at once"),
+        ("gcc a.o b.o -o prog", "neither -c nor -S"),
+        ("gcc -Werror -xc -S /dev/null -o /dev/null", "the source is /dev/null"),
+    ],
+)
+def test_what_is_no_compile_says_what_it_is(line: str, detail: str) -> None:
+    assert refusal(line) == (Reason.NOT_COMPILE, detail)
 
 
 @pytest.mark.parametrize("option", ["-fstrange", "-mstrange=1", "--strange", "-Wp,-strange", "-fnew-thing=/etc/x"])
@@ -334,17 +346,6 @@ def test_native() -> None:
 )  # fmt: skip
 def test_debug(options: str, debug: bool) -> None:
     assert command(f"gcc -c a.c {options}").debug is debug
-
-
-def test_color() -> None:
-    assert not command("gcc -c a.c -fdiagnostics-show-option").color
-    for option in (
-        "-fdiagnostics-color",
-        "-fdiagnostics-color=always",
-        "-fno-diagnostics-color",
-        "-fcolor-diagnostics",
-    ):
-        assert command(f"gcc -c a.c {option}").color
 
 
 def test_kind_given_from_outside_overrules_the_name() -> None:

@@ -95,7 +95,7 @@ def test_joined_and_separate_spellings_are_the_same(option: object, value: str) 
 _QUIET = sorted(
     {option.name for option in OPTIONS
      if option.attach is Attach.NONE and option.reason is None and option.only == ""
-     and option.action in (Action.NOTHING, Action.DEPS, Action.BESIDE, Action.DEBUG, Action.COLOR)}
+     and option.action in (Action.NOTHING, Action.DEPS, Action.BESIDE, Action.DEBUG)}
     | {"-I" + name for name in "abc"} | {"-DX=1", "-Wall", "-O2", "-std=c11", "-fdump-tree-all", "-save-temps"}
 )  # fmt: skip
 

@@ -231,7 +231,7 @@ LOCAL = [
     ("autoconf link probe", "gcc -o conftest -g -O2 conftest.c -lm", Reason.NOT_COMPILE),
     ("autoconf cpp probe", "gcc -E conftest.c", Reason.PREPROCESS_ONLY),
     ("libtool link", "gcc -shared -fPIC .libs/a.o -Wl,-soname -Wl,liba.so.1 -o .libs/liba.so", Reason.NOT_COMPILE),
-    ("linux, cc-option", "gcc -Werror -fno-stack-protector -c -x c /dev/null -o .tmp/x.o", Reason.SOURCE_UNREADABLE),
+    ("linux, cc-option", "gcc -Werror -fno-stack-protector -c -x c /dev/null -o .tmp/x.o", Reason.NOT_COMPILE),
     ("linux, linker script", "gcc -E -P -C -Ux86 -D__ASSEMBLY__ -o vmlinux.lds vmlinux.lds.S", Reason.PREPROCESS_ONLY),
     ("linux, plugins", "gcc -fplugin=./scripts/gcc-plugins/x.so -c -o a.o a.c", Reason.LOCAL_OPTION),
     ("cmake precompiled header", "c++ -x c++-header -o pch.hxx.gch -c pch.hxx.cxx", Reason.PRECOMPILED_HEADER),

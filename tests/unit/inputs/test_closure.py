@@ -370,12 +370,18 @@ def test_what_must_stay_here(tmp_path: object, files: dict[str, str], argv: list
     assert caught.value.reason is reason, caught.value
 
 
-def test_pipes_and_devices_are_not_inputs(tmp_path: object) -> None:
-    tree = Tree(
-        f"{tmp_path}/tree", {"a.c": '#if 0\n#include "pipe"\n#include "/dev/null"\n#include "/dev/zero"\n#endif\n'}
-    )
-    os.mkfifo(tree.path("pipe"))
+def test_pipes_and_devices_are_for_the_compiler_here(tmp_path: object) -> None:
+    tree = Tree(f"{tmp_path}/tree", {"a.c": '#include "/dev/null"\n'})
     client = Client(tree)
+    assert client.names(client.collect(*C)) == {"a.c"}
+    os.mkfifo(tree.path("pipe"))
+    for name in ("pipe", "/dev/zero"):
+        tree.write("a.c", f'#if 0\n#include "{name}"\n#endif\n')
+        with pytest.raises(NotDistributable) as caught:
+            client.collect(*C)
+        assert caught.value.reason is Reason.INPUTS_UNKNOWN
+    os.unlink(tree.path("pipe"))
+    tree.write("a.c", '#if 0\n#include "pipe"\n#endif\n')
     assert client.names(client.collect(*C)) == {"a.c"}
 
 

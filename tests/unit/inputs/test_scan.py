@@ -13,6 +13,7 @@ from manycc.inputs.scan import (
     EXISTS_UNKNOWN,
     EXISTS_WRAPPER,
     INCBIN,
+    ONCE,
     PCH,
     TIMESTAMP,
     VOLATILE,
@@ -79,8 +80,8 @@ def test_angled_name_is_found(text: bytes, name: str) -> None:
 
 
 def test_backslash_in_a_name_is_no_escape() -> None:
-    assert scan(b'#include "a\\b.h"').quoted == ("a\\b.h",)
-    assert scan(b'#include "q\\"').quoted == ("q\\",)
+    assert scan(b'#include "a\\b.h"').quoted == ("a\\b.h", "a/b.h")  # the second for -fms-compatibility
+    assert scan(b'#include "q\\"').quoted == ("q\\", "q/")
 
 
 @pytest.mark.parametrize(
@@ -182,6 +183,10 @@ def test_what_tests_no_file_costs_nothing(text: bytes) -> None:
         (b'asm(".incbin \\"" NAME "\\"");', INCBIN),
         (b".incbin NAME", INCBIN),
         (b"int __TIME_T__, DATE, __TIMESTAMP;", 0),
+        (b"# pragma /* a */ once", ONCE),
+        (b'_Pragma("once")', ONCE),
+        (b"#define P(x) _Pragma(#x)\nP(once)", ONCE),
+        (b"/* The whole output is made at once. */", 0),
     ],
 )
 def test_flags(text: bytes, flag: int) -> None:

@@ -165,6 +165,7 @@ def test_a_full_disk_loses_records_but_raises_nothing(path: str) -> None:
         signal.signal(signal.SIGXFSZ, before)
     assert log.write({"job": 4})
     assert jobs(path) == [1, 4]
+    assert log.warning.startswith(f"jobs that could not be recorded in {path}: 2 (")
 
 
 def test_a_folder_that_cannot_be_made_raises_nothing(tmp_path: Path) -> None:

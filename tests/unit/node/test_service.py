@@ -80,6 +80,19 @@ def test_a_silent_agent_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with_node(tmp_path, body)
 
 
+def test_an_agent_may_promise_to_speak_more_often(tmp_path: Path) -> None:
+    async def body(node: Node) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", node.port)
+        hello = {"version": native.VERSION, "release": "t", "name": "t", "silence": 0.2}
+        writer.write(native.PREAMBLE + native.pack([native.HELLO, hello]))
+        async with asyncio.timeout(session.GREETING_TIMEOUT_S):
+            kinds = [message[0] for message in native.Framer().feed(await until_closed(reader))]
+        assert kinds[0] == native.WELCOME and kinds[-1] == native.BYE
+        writer.close()
+
+    with_node(tmp_path, body)
+
+
 def test_connections_of_one_address_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "MAX_PER_ADDRESS", 2)
 
@@ -130,7 +143,7 @@ def test_an_agent_that_does_not_send_what_it_was_asked_for(tmp_path: Path, monke
 def test_the_first_message_is_a_small_one(tmp_path: Path) -> None:
     async def body(node: Node) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", node.port)
-        writer.write(native.PREAMBLE + (session.MAX_GREETING + 1).to_bytes(4, "little"))
+        writer.write(native.PREAMBLE + native.header(session.MAX_GREETING + 1, 0))
         (message,) = native.Framer().feed(await until_closed(reader))
         assert message[0] == native.BYE
         writer.close()

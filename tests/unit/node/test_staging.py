@@ -126,6 +126,25 @@ def test_what_was_damaged_is_not_used_again(store: Store) -> None:
     assert Path(root.path + "/h.h").read_bytes() == b"good"
 
 
+def test_equal_inputs_stay_equally_old(store: Store) -> None:
+    pool = RootPool(store, 2)
+    made = tree_of([file(store, "/a/h.h"), file(store, "/b/h.h")])
+    places = ("/a/h.h", "/b/h.h")
+    root = pool.take(made)
+    assert root.remove_damaged() == []
+    before = [os.stat(root.path + place) for place in places]
+    assert before[0].st_ino != before[1].st_ino and before[0].st_mtime_ns == before[1].st_mtime_ns
+    pool.give_back(root)
+    # Evicted, and sent anew: what gcc takes for one header must still be equally old.
+    digest = made.leaves["/a/h.h"].digest
+    while (now := store.identity(digest)) is None or now.modified_ns == before[0].st_mtime_ns:
+        store.drop(digest)
+        store.add_bytes(b"x")
+    assert pool.take(made) is root
+    after = [os.stat(root.path + place) for place in places]
+    assert after[0].st_mtime_ns == after[1].st_mtime_ns == now.modified_ns
+
+
 def test_a_content_that_is_missing_leaves_no_root(store: Store) -> None:
     pool = RootPool(store, 2)
     with pytest.raises(BlobMissing):

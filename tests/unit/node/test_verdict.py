@@ -33,17 +33,19 @@ def test_errors_of_the_source(stderr: bytes) -> None:
     ("stderr", "reason"),
     [
         (b"gcc: fatal error: Killed signal terminated program cc1\ncompilation terminated.\n", Reason.COMPILER_KILLED),
-        (b"/usr/bin/gcc: schwerwiegender Fehler: Get\xc3\xb6tet Signal\n", Reason.COMPILER_KILLED),
+        (b"/usr/bin/gcc: schwerwiegender Fehler: Get\xc3\xb6tet Signal\n", Reason.REMOTE_ERROR),
         (b"a.c:1:1: internal compiler error: Segmentation fault\n", Reason.COMPILER_KILLED),
         (b"a.c:1:1: interner Compiler-Fehler\n<file:///usr/share/doc/gcc-12/README.Bugs>\n", Reason.COMPILER_KILLED),
         (b"\ncc1plus: out of memory allocating 65536 bytes after a total of 1 bytes\n", Reason.COMPILER_KILLED),
         (b"virtual memory exhausted: Cannot allocate memory\n", Reason.COMPILER_KILLED),
-        (b"/tmp/ccAbC123.s: Assembler messages:\n/tmp/ccAbC123.s:1: Error: bad\n", Reason.COMPILER_KILLED),
-        (b"a.c:1: fatal error: error writing to /tmp/ccxyz123.s: Kein Platz\n", Reason.COMPILER_KILLED),
+        (b"/tmp/ccAbC123.s: Assembler messages:\n/tmp/ccAbC123.s:1: Error: bad\n", Reason.REMOTE_ERROR),
+        (b"a.c:1: fatal error: error writing to /tmp/ccxyz123.s: Kein Platz\n", Reason.REMOTE_ERROR),
         (b"a.s: Fatal error: can't write a.o: No space left on device\n", Reason.NODE_DISK),
         (b"bwrap: execvp gcc: No such file or directory\n", Reason.NODE_FAULT),
         (b"clang: error: unable to execute command: Killed\n", Reason.COMPILER_KILLED),
         (b"PLEASE submit a bug report to https://...\n", Reason.COMPILER_KILLED),
+        (b"clang: error: unable to make temporary file: Permission denied\n", Reason.REMOTE_ERROR),
+        (b"\x1b[01m\x1b[Kgcc:\x1b[m\x1b[K \x1b[01;31m\x1b[Kerror: \x1b[m\x1b[Kbad option\n", Reason.REMOTE_ERROR),
     ],
 )
 def test_faults_of_the_machine(stderr: bytes, reason: Reason) -> None:

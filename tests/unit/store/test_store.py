@@ -15,7 +15,8 @@ import pytest
 
 from manycc.errors import DigestMismatch, StoreError, StoreFull
 from manycc.store import layout
-from manycc.store.store import BlobMissing, Store, default_limit
+from manycc.store.room import default_limit
+from manycc.store.store import BlobMissing, Store
 
 SOURCE = os.path.join(os.path.dirname(__file__), "..", "..", "..", "src")
 
@@ -180,7 +181,7 @@ def test_the_least_recently_used_go_first(tmp_path: Path) -> None:
     digests = [store.add_bytes(bytes([number]) * 9000) for number in range(10)]
     assert all(map(store.has, digests)) and store.evicted == 0
     for digest in digests[:3]:
-        store._used[digest] += 10  # used later than the others
+        store._room._used[digest] += 10  # used later than the others
     new = store.add_bytes(b"n" * 30_000)
     assert store.has(new) and all(map(store.has, digests[:3]))
     assert not store.has(digests[3])

@@ -80,7 +80,8 @@ def test_generated_locale(sealed, gcc, tmp_path: Path, german: Path) -> None:
     assert f"{german}/de_DE.UTF-8/LC_CTYPE" in paths
     assert f"{german}/de_DE.UTF-8/LC_MESSAGES/SYS_LC_MESSAGES" in paths
     here, there = spoken(sealed, gcc, tmp_path, env)
-    assert "\u2018".encode() in here
+    # gcc's German catalogue has quotes of its own; without it, they are those of the locale's characters.
+    assert "\u2018".encode() in here or "\u00bb".encode() in here
     assert here == there
 
 

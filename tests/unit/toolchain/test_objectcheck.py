@@ -34,6 +34,12 @@ def test_own_object(gcc, tmp_path: Path) -> None:
     assert check(compiled(gcc.driver, tmp_path, "int x;\n"), kind) == ""
 
 
+@pytest.mark.parametrize("rest", [1, 64, 500])
+def test_cut_short(gcc, tmp_path: Path, rest: int) -> None:
+    data = compiled(gcc.driver, tmp_path, "int x;\n")
+    assert check(data[:-rest], kind_of(data)) == "it is cut short"
+
+
 def test_unique_symbols_make_no_other_kind(gxx, tmp_path: Path) -> None:
     text = "template <class T> struct A { static int x; };\ntemplate <class T> int A<T>::x;\nint *p = &A<int>::x;\n"
     data = compiled(gxx.driver, tmp_path, text, name="a.cc")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import struct
+from zlib import crc32
 
 import pytest
 import zstandard
@@ -34,13 +34,22 @@ def test_messages_survive_any_cutting(bodies: list[list[object]], cuts: list[int
     assert got == messages
 
 
-@given(st.binary(max_size=400))
-def test_garbage_raises_nothing_but_wire_error(data: bytes) -> None:
+@given(st.binary(max_size=400), st.booleans())
+def test_garbage_raises_nothing_but_wire_error(data: bytes, framed: bool) -> None:
     try:
-        for message in native.Framer().feed(data):
+        for message in native.Framer().feed(native.header(len(data), crc32(data)) + data if framed else data):
             assert isinstance(message[0], int)
     except WireError:
         pass
+
+
+@given(st.lists(VALUES, min_size=1, max_size=4), st.data())
+def test_any_flipped_bit_of_a_frame_is_noticed_without_more_bytes(body: list[object], data: st.DataObject) -> None:
+    frame = bytearray(native.pack([native.RESULT, *body]))
+    bit = data.draw(st.integers(0, 8 * len(frame) - 1))
+    frame[bit // 8] ^= 1 << bit % 8
+    with pytest.raises(WireError):
+        list(native.Framer().feed(bytes(frame)))
 
 
 def test_undecodable_names_survive() -> None:
@@ -50,7 +59,7 @@ def test_undecodable_names_survive() -> None:
 
 def test_oversized_frame_is_refused_before_it_is_read() -> None:
     with pytest.raises(WireError):
-        list(native.Framer().feed(struct.pack("<I", native.MAX_FRAME + 1)))
+        list(native.Framer().feed(native.header(native.MAX_FRAME + 1, 0)))
     with pytest.raises(WireError):
         native.pack([1, b"x" * (native.MAX_FRAME + 1)])
 

@@ -1,0 +1,1 @@
+"""Verification: is what nodes compiled what the compiler here writes?"""
