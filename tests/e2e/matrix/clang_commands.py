@@ -1,0 +1,131 @@
+"""clang-14: the command itself: response files, other parts, configuration, environment, macros of time and place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from matrix.case import PLACE, Case
+
+C = {"a.c": "#include <stdio.h>\n#ifndef X\n#define X 0\n#endif\nint x = X; const char *file = __FILE__;\n"}
+TIME = "const char when[] = %s;\n"
+
+
+def c(name: str, *options: str, **more: Any) -> Case:
+    return Case(f"clang-command-{name}", ("clang-14", *options, "-c", "a.c", "-o", "a.o"), C, **more)
+
+
+def source(name: str, text: str, *options: str, **more: Any) -> Case:
+    argv = ("clang-14", *options, "-c", "a.c", "-o", "a.o")
+    return Case(f"clang-source-{name}", argv, {"a.c": text}, **more)
+
+
+CASES: tuple[Case, ...] = (
+    Case("clang-command-response", ("clang-14", "@args"),
+         {**C, "args": "-O1 '-DX=1 + 1'\n-c a.c @more", "more": '-o "a b.o"'},
+         contains={"a b.o": b"\x7fELF"}),
+    Case("clang-command-response-missing", ("clang-14", "@no", "-c", "a.c"), C, code=1, reason="bad-command"),
+    Case("clang-command-response-backslashes", ("clang-14", "@args"),
+         {"a\\b.c": "int x;\n", "args": "-c a\\\\b.c -o 'x\\y.o' -DQ=\\\"\\'\\\""},
+         contains={"xy.o": b"\x7fELF"}, reason="local-option"),
+    Case("clang-command-response-windows", ("clang-14", "--rsp-quoting=windows", "@args"),
+         {**C, "args": '-c a.c -o "a b.o"'}, reason="unknown-option"),
+    Case("clang-command-inputs-follow", ("clang-14", "-c", "-o", "a.o", "--", "-a.c"), {"-a.c": "int x;\n"},
+         code=1),
+    Case("clang-command-no-o", ("clang-14", "-c", "sub/a.c"), {"sub/a.c": "int x;\n"}, contains={"a.o": b"\x7fELF"}),
+    Case("clang-command-two-sources", ("clang-14", "-c", "a.c", "b.c"), {"a.c": "int x;\n", "b.c": "int y;\n"},
+         reason="several-sources"),
+    Case("clang-command-two-sources-one-output", ("clang-14", "-c", "a.c", "b.c", "-o", "x.o"),
+         {"a.c": "int x;\n", "b.c": "int y;\n"}, reason="several-sources", code=1),
+    Case("clang-command-no-source", ("clang-14", "-c"), {}, reason="no-source", code=1),
+    Case("clang-command-from-stdin", ("clang-14", "-x", "c", "-c", "-", "-o", "a.o"), {}, stdin=b"int x;\n",
+         reason="stdin-source"),
+    Case("clang-command-to-stdout", ("clang-14", "-S", "a.c", "-o", "-"), C, reason="output-special",
+         contains={"stdout": b".text"}),
+    Case("clang-command-syntax-only", ("clang-14", "-fsyntax-only", "-Weverything", "a.c"), C, reason="not-compile"),
+    Case("clang-command-analyze", ("clang-14", "--analyze", "a.c", "-o", "a.plist"), C, reason="not-compile"),
+    Case("clang-command-preprocess", ("clang-14", "-E", "a.c", "-o", "a.i"), C, reason="preprocess-only"),
+    Case("clang-command-dry-run", ("clang-14", "-###", "-fno-temp-file", "-c", "a.c"), C, reason="not-compile"),
+    Case("clang-command-version", ("clang-14", "--version"), C, reason="not-compile"),
+    Case("clang-command-print", ("clang-14", "-print-resource-dir"), C, reason="not-compile"),
+    Case("clang-command-cc1", ("clang-14", "-cc1", "-triple", "x86_64", "-emit-obj", "a.c", "-o", "a.o"),
+         {"a.c": "int x;\n"}, reason="not-compile"),
+    Case("clang-command-cpp-mode", ("clang-14", "--driver-mode=g++", "-c", "a.c", "-o", "a.o"), C,
+         contains={"stderr": b"deprecated"}),
+    Case("clang-command-cl-mode", ("clang-14", "--driver-mode=cl", "-c", "a.c"), {"a.c": "int x;\n"},
+         timed=("a.obj",), reason="inputs-unknown"),  # it holds the time
+    c("verbose", "-v", reason="local-option", contains={"stderr": b"-cc1"}),
+    c("x-clang", "-Xclang", "-disable-llvm-passes", "-O2"),
+    c("x-clang-value", "-Xclang", "-target-feature", "-Xclang", "+avx2"),
+    c("x-clang-dump", "-Xclang", "-ast-print", reason="local-option"),
+    c("x-clang-reads", "-Xclang", "-include", "-Xclang", "stdlib.h", reason="local-option"),
+    c("x-clang-unknown", "-Xclang", "-no-such", reason="local-option", code=1),
+    c("x-clang-dangling", "-Xclang", "-target-feature", contains={"stderr": b"not a recognized feature"}),
+    c("llvm-option", "-mllvm", "-inline-threshold=1", "-O2"),
+    c("llvm-option-prints", "-O1", "-mllvm", "-debug-pass=Structure", reason="local-option"),
+    c("llvm-option-writes", "-O1", "-mllvm", "-info-output-file=out.txt", reason="local-option"),
+    c("llvm-option-unknown", "-mllvm", "-no-such", reason="local-option", code=1),
+    c("x-preprocessor", "-Xpreprocessor", "-DX=3", "-Wp,-DY=2,-UZ"),
+    c("x-assembler", "-Xassembler", "--noexecstack"),
+    c("working-directory", f"-working-directory={PLACE}", reason="local-option"),
+    c("working-directory-elsewhere", "-working-directory", f"{PLACE}/..", reason="local-option", code=1),
+    c("configured", "--config", "./my.cfg", before=[("sh", "-c", "echo -DX=7 > my.cfg")], reason="local-option"),
+    c("configured-nowhere", "--config", "no.cfg", code=1, reason="local-option"),
+    c("process", "-fno-integrated-cc1"),
+    c("dump-folder", "-dumpdir", "x/", code=1, reason="unknown-option"),
+    c("session-file", "-fbuild-session-file=a.c", reason="modules"),
+    c("crash-folder", "-fcrash-diagnostics-dir=crashes", reason="local-option"),
+    c("code-object-version", "-mcode-object-version=3", contains={"stderr": b"unused"}),
+    c("temporary-file-not", "-fno-temp-file"),
+    c("override", env={"CCC_OVERRIDE_OPTIONS": "+-DX=5"}, reason="environment", contains={"stderr": b"CCC_OVERRIDE"}),
+    c("override-quiet", env={"CCC_OVERRIDE_OPTIONS": "#+-DX=5"}, reason="environment"),
+    c("added", env={"CCC_ADD_ARGS": "-DX=5"}),
+    c("print-options", env={"CC_PRINT_OPTIONS": "1", "CC_PRINT_OPTIONS_FILE": f"{PLACE}/options"},
+      reason="environment"),
+    c("print-headers", env={"CC_PRINT_HEADERS": "1", "CC_PRINT_HEADERS_FILE": f"{PLACE}/headers"},
+      reason="environment", contains={"headers": b"stdio.h"}),
+    c("log-diagnostics", "-DX=", env={"CC_LOG_DIAGNOSTICS": "1", "CC_LOG_DIAGNOSTICS_FILE": f"{PLACE}/log"}, code=1,
+      reason="environment", contains={"log": b"dict"}),
+    c("depfile-by-environment", env={"DEPENDENCIES_OUTPUT": f"{PLACE}/x.d"}, reason="environment"),
+    c("compiler-path", env={"COMPILER_PATH": f"{PLACE}/bin"}, reason="environment"),
+    c("deployment-target", "--target=x86_64-apple-darwin", "-nostdinc", "-Ifake",
+      before=[("mkdir", "fake"), ("touch", "fake/stdio.h")], env={"MACOSX_DEPLOYMENT_TARGET": "10.9"},
+      reason="environment"),
+    c("software-kit", "--target=x86_64-apple-darwin", env={"SDKROOT": f"{PLACE}/kit"}, reason="environment",
+      before=[("mkdir", "-p", "kit/usr/include"), ("touch", "kit/usr/include/stdio.h")]),
+    c("software-kit-of-another-target", env={"SDKROOT": f"{PLACE}/kit", "INCLUDE": f"{PLACE}/no"}),
+    c("include-variable", "--target=x86_64-pc-windows-msvc", "-mno-incremental-linker-compatible",
+      env={"INCLUDE": f"{PLACE}/kit"}, before=[("mkdir", "kit"), ("touch", "kit/stdio.h")], reason="environment"),
+    c("spawn", env={"CLANG_SPAWN_CC1": "1"}),
+    c("source-date-epoch", env={"SOURCE_DATE_EPOCH": "86400"}),
+    c("temporary-elsewhere", "-save-temps", env={"TMPDIR": f"{PLACE}/no/such"}),
+    c("sub-umask", umask=0o077),
+    c("all-umask", "-MMD", "-gsplit-dwarf", "-g", umask=0o000),
+    c("no-umask", "-MMD", "-fstack-usage", umask=0o777),
+    source("date", TIME % "__DATE__", reason="timestamp-macro"),
+    source("timestamp", TIME % "__TIMESTAMP__", reason="timestamp-macro", contains={"a.o": b"2020"}),
+    source("date-of-command-line", TIME % "NOW", "-DNOW=__DATE__", reason="timestamp-macro"),
+    source("date-defined", TIME % "__DATE__", '-D__DATE__="then"', "-Wno-builtin-macro-redefined",
+           reason="timestamp-macro", contains={"a.o": b"then"}),
+    source("counter", "int a = __COUNTER__, b = __COUNTER__, c = __INCLUDE_LEVEL__;\n"),
+    source("file-names", '#line 7 "other.c"\nconst char *f = __FILE__, *g = __FILE_NAME__, *b = __BASE_FILE__;\n', "-g",
+           contains={"a.o": b"other.c"}),
+    source("line-names-a-file", '#line 1 "shown.h"\nint *x = 3;\n', contains={"stderr": b"shown.h:1"}),
+    source("comment-lib", '#pragma comment(lib, "m")\nint x;\n', "-fms-extensions"),
+    source("comment-lib-windows", '#pragma comment(lib, "m")\nint x;\n', "--target=x86_64-pc-windows-msvc",
+           "-mno-incremental-linker-compatible", contains={"a.o": b"DEFAULTLIB"}),
+    source("pragma-message", '#pragma message("hello")\n#pragma GCC warning "careful"\nint x;\n',
+           contains={"stderr": b"hello"}),
+    source("pragma-diagnostic", "#pragma clang diagnostic push\n#pragma clang diagnostic error \"-Wunused\"\n"
+           "static int x;\n#pragma clang diagnostic pop\n", code=1),
+    source("pragma-dependency", '#pragma GCC dependency "a.c" is old\nint x;\n', reason="timestamp-macro"),
+    source("pragma-system-header", "#pragma GCC system_header\nint f(void) { int x; }\n", "-Wall"),
+    source("pragma-optimize", "#pragma clang optimize off\nint f(int n) { return n * 2; }\n", "-O2"),
+    source("error", "#error stop\n", code=1, contains={"stderr": b"stop"}),
+    source("warning", "#warning slow\nint x;\n", contains={"stderr": b"slow"}),
+    source("include-level", '#if __INCLUDE_LEVEL__ < 5\n#include "a.c"\n#else\nint x;\n#endif\n'),
+    source("includes-itself", '#include "a.c"\n', code=1, contains={"stderr": b"nested too deeply"}),
+    source("identifiers", "int \u00e4\u4e2d = 1; int $dollar = 2; char s[] = \"\u00fc\";\n",
+           contains={"a.o": b"\xc3\xa4"}),
+    source("trigraphs", "int x = 1; // ??/\nint y;\n", "-trigraphs", "-Wall"),
+    source("blocks", "int f(void) { int (^b)(void) = ^{ return 1; }; return b(); }\n", "-fblocks"),
+)  # fmt: skip
