@@ -2,39 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import signal
 import subprocess
 import threading
-import time
 from pathlib import Path
 
 import pytest
+from support import compilers, slow_source, until
 
 from manycc.testing.cluster import Cluster
 
 pytestmark = pytest.mark.skipif(shutil.which("bwrap") is None or shutil.which("gcc") is None, reason="needs bwrap, gcc")
 
-# Takes a second or two to compile.
-SLOW = (
-    "template <int N, int M> struct T { static constexpr unsigned long v = T<N - 1, M>::v + T<N - 1, M + 1>::v; };\n"
-    "template <int M> struct T<0, M> { static constexpr unsigned long v = M; };\n"
-    "long f() { return T<250, 0>::v; }\n"
-)
+SLOW = slow_source(250)  # takes a second or two to compile
 COUNT = 5
-
-
-def compilers(source: str) -> int:
-    """How many compilers proper have a source among their arguments."""
-    found = 0
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
-            with contextlib.suppress(OSError):
-                words = Path(f"/proc/{entry}/cmdline").read_bytes().split(b"\0")
-                found += words[0].endswith(b"cc1plus") and any(source.encode() in word for word in words)
-    return found
 
 
 def test_a_node_that_ends_finishes_what_it_began(tmp_path: Path) -> None:
@@ -56,9 +39,7 @@ def test_a_node_that_ends_finishes_what_it_began(tmp_path: Path) -> None:
         threads = [threading.Thread(target=compile_one, args=(name,)) for name in names]
         for thread in threads[:-1]:
             thread.start()
-        end = time.monotonic() + 20
-        while compilers("drained") < 2:
-            assert time.monotonic() < end, "no compile came to run"
+        until(lambda: len(compilers("drained")) >= 2)
         assert node.process is not None
         node.process.send_signal(signal.SIGTERM)
         threads[-1].start()

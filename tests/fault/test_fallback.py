@@ -9,93 +9,14 @@ import signal
 import socket
 import subprocess
 import threading
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from proxy import Proxy
+from proxy import CuttingProxy
+from support import ARGV, SLOW, SLOW_NAME, SMALL, any_process, check, compilers, local_object, until
 
 from manycc.testing.cluster import Cluster
-
-SMALL = "int f(int x) { return x + 1; }\n"
-# Takes a few seconds to compile: long enough to be killed in the middle.
-SLOW = (
-    "template <int N, int M> struct T { static constexpr unsigned long v = T<N - 1, M>::v + T<N - 1, M + 1>::v; };\n"
-    "template <int M> struct T<0, M> { static constexpr unsigned long v = M; };\n"
-    + "long f() { return T<420, 0>::v; }\n"
-)
-SLOW_NAME = f"slow{os.getpid()}.cc"  # no other test's compiler is taken for ours
-ARGV = ["gcc", "-g", "-c", "a.c", "-o", "a.o"]
-
-
-def until(what: Callable[[], Any], limit_s: float = 20.0) -> Any:
-    """The first true answer of ``what``. Raises TimeoutError."""
-    end = time.monotonic() + limit_s
-    while time.monotonic() < end:
-        if answer := what():
-            return answer
-        threading.Event().wait(0.005)
-    raise TimeoutError(what.__name__)
-
-
-def compilers(marker: str) -> list[int]:
-    """Compiler processes (the compiler proper) whose arguments name the marker."""
-    found = []
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
-            with contextlib.suppress(OSError):
-                words = Path(f"/proc/{entry}/cmdline").read_bytes().split(b"\0")
-                name = os.path.basename(words[0])
-                if name in (b"cc1", b"cc1plus") and any(marker.encode() in word for word in words):
-                    found.append(int(entry))
-    return found
-
-
-def any_process(marker: str) -> list[int]:
-    """Every process, of whatever kind, whose arguments name the marker."""
-    found = []
-    for entry in os.listdir("/proc"):
-        if entry.isdigit() and int(entry) != os.getpid():
-            with contextlib.suppress(OSError):
-                if marker.encode() in Path(f"/proc/{entry}/cmdline").read_bytes():
-                    found.append(int(entry))
-    return found
-
-
-@pytest.fixture
-def work(tmp_path: Path) -> Path:
-    folder = tmp_path / "work"
-    folder.mkdir()
-    (folder / "a.c").write_text(SMALL)
-    return folder
-
-
-@pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[Cluster]:
-    with Cluster(str(tmp_path / "c"), nodes=1, jobs=2) as made:
-        yield made
-
-
-def local_object(work: Path, argv: list[str] | None = None) -> bytes:
-    subprocess.run(argv or ARGV, cwd=work, check=True)
-    data = (work / "a.o").read_bytes()
-    (work / "a.o").unlink()
-    return data
-
-
-def check(cluster: Cluster, work: Path, argv: list[str] | None = None) -> dict[str, Any]:
-    """Compile once; the object must be right and nothing else there. Returns the record."""
-    wanted = local_object(work, argv)
-    before = len(cluster.records())
-    files = sorted(os.listdir(work))
-    done = cluster.compile(argv or ARGV, str(work))
-    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
-    assert (work / "a.o").read_bytes() == wanted
-    assert sorted(os.listdir(work)) == sorted([*files, "a.o"])
-    (work / "a.o").unlink()
-    return cluster.wait_records(before + 1)[-1]
+from manycc.wire import native
 
 
 def test_no_node(cluster: Cluster, work: Path) -> None:
@@ -118,7 +39,7 @@ def test_node_comes_back(cluster: Cluster, work: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "greeting", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\xff" * 64, b"\x02\x00\x00\x00\x91\x11", b""]
+    "greeting", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\xff" * 64, native.pack([native.WELCOME]), b""]
 )
 def test_garbage_from_a_port_that_is_no_node(cluster: Cluster, work: Path, greeting: bytes) -> None:
     listener = socket.create_server(("127.0.0.1", 0))
@@ -193,8 +114,8 @@ def test_connection_cut(cluster: Cluster, work: Path, cut: int, way: str) -> Non
     # Contents that no zstd shrinks, so that the cut falls inside an upload or a download.
     noise = ",".join(str(byte) for byte in os.urandom(60_000))
     (work / "a.c").write_text(f"unsigned char noise[] = {{ {noise} }};\n")
-    proxy = Proxy(cluster.nodes[0].port, cut_up=cut if way == "up" else None, cut_down=cut if way == "down" else None)
-    cluster.env["MANYCC_HOSTS"] = f"127.0.0.1:{proxy.port}/2"
+    proxy = CuttingProxy(cluster.nodes[0].port, **{way: cut})
+    cluster.env["MANYCC_HOSTS"] = f"{proxy.host}/2"
     try:
         record = check(cluster, work)
     finally:
@@ -219,6 +140,21 @@ def test_agent_killed_in_the_middle(cluster: Cluster, work: Path) -> None:
     assert cluster.wait_records(2)[-1]["reason"] == "agent-lost"
     assert check(cluster, work)["reason"] in ("remote", "cached")  # a new agent
     assert cluster.agent_pid() != pid
+
+
+def test_agent_killed_while_a_compiler_runs_here(cluster: Cluster, work: Path) -> None:
+    """Nothing is lost: the compiler is the caller's own process by then, and the next agent records the job."""
+    (work / SLOW_NAME).write_text(SLOW)
+    argv = ["g++", "-ftemplate-depth=1000", SLOW_NAME, "-shared", "-o", "a.so"]  # compiles and links at once
+    running = subprocess.Popen([cluster.launcher, *argv], cwd=work, env=cluster.env)
+    until(lambda: compilers(SLOW_NAME))
+    os.kill(cluster.agent_pid(), signal.SIGKILL)
+    assert running.wait(60) == 0 and (work / "a.so").exists()
+    assert cluster.records() == []
+    assert check(cluster, work)["reason"] == "remote"
+    first, _ = cluster.wait_records(2)
+    assert (first["reason"], first["pid"]) == ("not-compile", running.pid)
+    assert first["detail"].endswith("the agent was killed before the job ended")
 
 
 def test_agent_stopped_in_the_middle(cluster: Cluster, work: Path) -> None:

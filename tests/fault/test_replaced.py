@@ -8,28 +8,13 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from test_fallback import SLOW, SMALL, compilers, local_object, until
+from support import SLOW, compilers, local_object, until
 
 from manycc.testing.cluster import Cluster
 from manycc.wire import launcher as wire
-
-
-@pytest.fixture
-def work(tmp_path: Path) -> Path:
-    folder = tmp_path / "work"
-    folder.mkdir()
-    (folder / "a.c").write_text(SMALL)
-    return folder
-
-
-@pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[Cluster]:
-    with Cluster(str(tmp_path / "c"), nodes=1, jobs=2) as made:
-        yield made
 
 
 def connect(cluster: Cluster) -> socket.socket:
