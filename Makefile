@@ -1,5 +1,5 @@
 # What a user or a developer types. Everything installs what it needs by itself.
-.PHONY: demo test test-long lint bench clean
+.PHONY: demo test test-long trees lint bench clean
 
 demo:
 	@scripts/setup.sh run
@@ -12,6 +12,10 @@ test:
 test-long:
 	@scripts/setup.sh long
 	MANYCC_TEST_LONG=1 .venv/bin/python -m pytest -q -rs tests
+
+trees:
+	@scripts/setup.sh long
+	.venv/bin/python bench/trees.py --all --markdown -
 
 lint:
 	@scripts/setup.sh test

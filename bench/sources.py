@@ -1,7 +1,7 @@
-"""Real source trees by the names Debian's package registry gives them.
+"""Real source trees by the names that package registries give them: Debian's, and PyPI's sdists.
 
-Uses the machine's own package sources, read as source entries, with lists and state of its own: the
-machine's configuration is not touched.
+Debian's come from the machine's own package sources, read as source entries, with lists and state of
+their own: the machine's configuration is not touched.
 """
 
 from __future__ import annotations
@@ -11,6 +11,9 @@ import os
 import shutil
 import subprocess
 import sys
+from functools import lru_cache
+
+_SDIST = "pypi:"
 
 
 class SourceError(Exception):
@@ -47,28 +50,44 @@ def _apt_options(state: str) -> list[str]:
     ]  # fmt: skip
 
 
-def fetch(package: str) -> str:
-    """Download a package's upstream archive unless it is there. Returns its path.
+def _run(package: str, command: list[str], cwd: str) -> None:
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SourceError(f"{package}: {os.path.basename(command[0])} failed: {done.stderr.strip()[-500:]}")
 
-    Raises SourceError.
+
+@lru_cache(maxsize=1)
+def _apt() -> tuple[str, ...]:
+    """The beginning of apt-get's command line, its lists brought up to date."""
+    apt = ["apt-get", "-qq", *_apt_options(os.path.join(cache_dir(), "apt"))]
+    _run("sources", [*apt, "update"], cache_dir())
+    return tuple(apt)
+
+
+def _archives(folder: str, pattern: str) -> list[str]:
+    return [path for path in glob.glob(os.path.join(folder, pattern)) if not path.endswith(".asc")]
+
+
+def fetch(package: str) -> str:
+    """Download the upstream archive of a Debian package, or of ``pypi:NAME==VERSION``, unless it is there.
+
+    Returns its path. Raises SourceError.
     """
-    cache = os.path.join(cache_dir(), package)
+    name = package.removeprefix(_SDIST)
+    cache = os.path.join(cache_dir(), name)
+    pattern = "*.orig.tar.*" if name == package else "*.tar.gz"
     os.makedirs(cache, exist_ok=True)
-    found = glob.glob(os.path.join(cache, "*.orig.tar.*"))
-    if found:
-        return found[0]
-    state = os.path.join(cache_dir(), "apt")
-    options = _apt_options(state)
-    for command in (
-        ["apt-get", "-qq", *options, "update"],
-        ["apt-get", "-qq", *options, "source", "--download-only", package],
-    ):
-        done = subprocess.run(command, cwd=cache, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise SourceError(f"{package}: {' '.join(command[:1] + command[-2:])} failed: {done.stderr.strip()[-500:]}")
-    found = glob.glob(os.path.join(cache, "*.orig.tar.*"))
+    if not _archives(cache, pattern):
+        if name == package:
+            _run(name, [*_apt(), "source", "--download-only", "--tar-only", name], cache)
+        else:
+            # fmt: off
+            _run(name, [sys.executable, "-m", "pip", "download", "-q", "--disable-pip-version-check",
+                        "--no-deps", "--no-binary", ":all:", name], cache)
+            # fmt: on
+    found = _archives(cache, pattern)
     if not found:
-        raise SourceError(f"{package}: no upstream archive in {cache}")
+        raise SourceError(f"{name}: no upstream archive in {cache}")
     return found[0]
 
 
@@ -77,15 +96,10 @@ def unpack(package: str, folder: str) -> str:
     archive = fetch(package)
     shutil.rmtree(folder, ignore_errors=True)
     os.makedirs(folder)
-    done = subprocess.run(
-        ["tar", "xf", archive, "-C", folder, "--strip-components=1", "--no-same-owner"],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    if done.returncode:
-        raise SourceError(f"{package}: {done.stderr.strip()[-500:]}")
+    _run(package, ["tar", "xf", archive, "-C", folder, "--strip-components=1", "--no-same-owner"], folder)
     return folder
 
 
 if __name__ == "__main__":
-    for name in sys.argv[1:]:
-        print(fetch(name))
+    for argument in sys.argv[1:]:
+        print(fetch(argument))
