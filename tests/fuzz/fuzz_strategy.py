@@ -34,6 +34,9 @@ from hypothesis import strategies as st
 
 __all__ = ["apply", "trees"]
 
+DEPTH: Final = 18
+"""How deep files include each other at most. A path with a link for each level stays under half of the 40 links that
+Linux follows: it may look a path up twice, when something is mounted meanwhile, and counts the links of both."""
 FOLDERS: Final = (".", "a", "b", "a/sub", "c")
 HEADERS: Final = ("x.h", "y.h", "z.h", "stdio.h", "n n.h", "linux/x.h", "é.h", "sub/x.h", "*x.h", "q'.h", "x.h.h")
 DATA: Final = ("d.bin", "x.inc", "a/x.inc", "b/d.bin", "a/sub/x.inc")
@@ -213,11 +216,11 @@ def _content(draw: st.DrawFn, state: _State, path: str, least: int = 0) -> bytes
     elif guard == "once":
         text = f"#pragma once\n{body}"
     elif guard == "pragma once":
-        text = f'_Pragma("once")\n#if __COUNTER__ < 40\n{body}#endif\n'
+        text = f'_Pragma("once")\n#if __COUNTER__ < {DEPTH}\n{body}#endif\n'
     elif guard == "late once":
-        text = f"#if __COUNTER__ < 40\n{body}#endif\n#pragma once\n"
+        text = f"#if __COUNTER__ < {DEPTH}\n{body}#endif\n#pragma once\n"
     else:
-        text = f"#if __COUNTER__ < 40\n{body}#endif\n"
+        text = f"#if __COUNTER__ < {DEPTH}\n{body}#endif\n"
     data = _encoded(text, end)
     state.contents.append(data)
     state.current[path] = data
