@@ -89,7 +89,9 @@ def small_disk(path: Path, way: str, megabytes: int = 4, inodes: int = 2000) -> 
 
 
 def _mount(stack: contextlib.ExitStack, path: Path, *arguments: str) -> None:
-    subprocess.run(["mount", *arguments, str(path)], check=True)
+    done = subprocess.run(["mount", *arguments, str(path)], capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"NOT TESTED: this machine lets nothing be mounted so: {done.stderr.strip()}")
     stack.callback(subprocess.run, ["umount", "-l", str(path)], check=True)
 
 
@@ -115,10 +117,14 @@ def memory_group(megabytes: int) -> Iterator[MemoryGroup]:
     root_only("make a control group")
     root = Path("/sys/fs/cgroup")
     first = (root / "memory").is_dir()
-    if not first and "memory" not in (root / "cgroup.subtree_control").read_text().split():
+    control = root / "cgroup.subtree_control"
+    if not first and (not control.exists() or "memory" not in control.read_text().split()):
         pytest.skip("NOT TESTED: memory is not controlled by groups here")
     folder = (root / "memory" if first else root) / f"manycc-test-{os.getpid()}"
-    folder.mkdir()
+    try:
+        folder.mkdir()
+    except OSError as error:
+        pytest.skip(f"NOT TESTED: no control group can be made: {error.strerror}")
     try:
         group = MemoryGroup(folder, "memory.limit_in_bytes" if first else "memory.max")
         group.limit(megabytes)
