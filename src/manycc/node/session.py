@@ -96,6 +96,8 @@ class Session(asyncio.Protocol):
         self._watch = self._loop.call_later(GREETING_TIMEOUT_S, self._look)
 
     def data_received(self, data: bytes) -> None:
+        if self._closed:
+            return
         self._heard = self._loop.time()
         try:
             for message in self._framer.feed(data):
@@ -126,8 +128,7 @@ class Session(asyncio.Protocol):
         """Say goodbye and hang up; all jobs are killed."""
         if not self._closed and self._transport is not None:
             self._send([native.BYE, sentence[:500]])
-            self._transport.close()
-            # An agent that does not read the goodbye is not waited for.
+            self._transport.write_eof()  # and read on, for unread bytes would make the kernel take it back
             self._loop.call_later(1.0, self._transport.abort)
         self._end()
 
