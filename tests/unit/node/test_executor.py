@@ -192,9 +192,9 @@ def test_a_large_result_is_hashed_aside_and_seldom(place: Place) -> None:
         asked.cancel()  # no file may be left open: that would be a warning
         with pytest.raises(asyncio.CancelledError):
             await asked
-        place.executor._looked_at.clear()
-        place.damage(large)
-        await place.run()
 
-    asyncio.run(body())
+    asyncio.run(body())  # its end waits for the thread that still reads
+    place.executor._looked_at.clear()
+    place.damage(large)
+    asyncio.run(place.run())
     assert place.compiler.runs == 1
