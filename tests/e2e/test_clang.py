@@ -19,7 +19,9 @@ def find(name: str) -> str:
 
 
 CLANG, CLANGXX = find("clang"), find("clang++")
-pytestmark = pytest.mark.skipif(not (CLANG and CLANGXX and shutil.which("bwrap")), reason="needs clang, bwrap")
+pytestmark = pytest.mark.skipif(
+    not (CLANG and CLANGXX and shutil.which("bwrap")), reason="NOT TESTED: needs clang, bwrap"
+)
 
 C = """#include <stdio.h>
 #include <string.h>

@@ -19,7 +19,7 @@ import pytest
 from compare import Observed, same, snapshot
 
 from manycc.testing.cluster import Cluster
-from manycc.testing.requirements import need
+from manycc.testing.requirements import lacking, need
 from manycc.wire.native import MAX_FILE
 
 COMPILERS = ("gcc-12", "clang-14")
@@ -135,10 +135,10 @@ def _fed(pipe: Path | None) -> Iterator[None]:
 
 @contextlib.contextmanager
 def mounted(*arguments: str) -> Iterator[None]:
-    """A mount, for as long as it lasts; a loud skip where the kernel refuses."""
+    """A mount, for as long as it lasts; ``lacking`` where the kernel refuses."""
     done = subprocess.run(["mount", *arguments], capture_output=True, check=False)
     if done.returncode:
-        pytest.skip(f"NOT TESTED: mount {' '.join(arguments)}: {done.stderr.decode(errors='replace').strip()}")
+        lacking(f"mount {' '.join(arguments)}: {done.stderr.decode(errors='replace').strip()}")
     try:
         yield
     finally:

@@ -12,17 +12,9 @@ from pathlib import Path
 import pytest
 from support import until
 
-from manycc.testing.requirements import need
+from manycc.testing.requirements import lacking, need, need_root
 
 MEBIBYTE = 1024 * 1024
-
-
-def root_only(what: str) -> None:
-    """Skip, loudly, where root's rights are needed and absent."""
-    if os.geteuid() != 0:
-        if os.environ.get("CI"):
-            pytest.fail(f"CI must run as root to {what}")
-        pytest.skip(f"NOT TESTED: needs root to {what}")
 
 
 class Disk:
@@ -68,7 +60,7 @@ class Disk:
 @contextlib.contextmanager
 def small_disk(path: Path, way: str, megabytes: int = 4, inodes: int = 2000) -> Iterator[Disk]:
     """A file system at ``path``, mode 0700, that can be used up in that way."""
-    root_only("mount a small file system")
+    need_root("mount a small file system")
     path.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
         if way == "readonly":
@@ -91,7 +83,7 @@ def small_disk(path: Path, way: str, megabytes: int = 4, inodes: int = 2000) -> 
 def _mount(stack: contextlib.ExitStack, path: Path, *arguments: str) -> None:
     done = subprocess.run(["mount", *arguments, str(path)], capture_output=True, text=True, check=False)
     if done.returncode:
-        pytest.skip(f"NOT TESTED: this machine lets nothing be mounted so: {done.stderr.strip()}")
+        lacking(f"this machine lets nothing be mounted so: {done.stderr.strip()}")
     stack.callback(subprocess.run, ["umount", "-l", str(path)], check=True)
 
 
@@ -114,17 +106,17 @@ class MemoryGroup:
 @contextlib.contextmanager
 def memory_group(megabytes: int) -> Iterator[MemoryGroup]:
     """A memory group; nothing may be left in it at the end."""
-    root_only("make a control group")
+    need_root("make a control group")
     root = Path("/sys/fs/cgroup")
     first = (root / "memory").is_dir()
     control = root / "cgroup.subtree_control"
     if not first and (not control.exists() or "memory" not in control.read_text().split()):
-        pytest.skip("NOT TESTED: memory is not controlled by groups here")
+        lacking("memory is not controlled by groups here")
     folder = (root / "memory" if first else root) / f"manycc-test-{os.getpid()}"
     try:
         folder.mkdir()
     except OSError as error:
-        pytest.skip(f"NOT TESTED: no control group can be made: {error.strerror}")
+        lacking(f"no control group can be made: {error.strerror}")
     try:
         group = MemoryGroup(folder, "memory.limit_in_bytes" if first else "memory.max")
         group.limit(megabytes)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from pathlib import Path
 
 import boost_units
@@ -17,9 +16,7 @@ SMALL = ("file_iteration.cc", "self_iteration.cc", "local_iteration.cc", "mpl_li
 
 @pytest.mark.timeout(600)
 def test_all_that_is_opened_is_found(tmp_path: Path) -> None:
-    need("g++")
-    if not os.path.exists(boost_units.NEEDS):
-        pytest.skip("NOT TESTED: libboost-dev not installed")
+    need("g++", boost_units.NEEDS)
     calls = [call for call in discovery.boost_calls(str(tmp_path)) if call.argv[-3] in SMALL]
     assert len(calls) == len(SMALL)
     row = asyncio.run(discovery.look("boost", calls))

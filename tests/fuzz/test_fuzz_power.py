@@ -11,7 +11,7 @@ import pytest
 from fuzz_check import Mismatch
 from fuzz_hunt import check_trees, checker
 
-from manycc.inputs import collect, computed, fileview, manifest, resolve, scan, search
+from manycc.inputs import collect, computed, contents, manifest, resolve, scan, search
 from manycc.inputs.collect import Collector
 from manycc.inputs.entries import ABSENT, DirView, FileEntry
 from manycc.inputs.fileview import FileView
@@ -45,14 +45,14 @@ def _without(field: str) -> Callable[[Patch], None]:
 
     def fault(patch: Patch) -> None:
         real = scan.scan
-        patch.setattr(fileview, "scan", lambda data: scan.Scan(**{**real(data)._asdict(), field: ()}))
+        patch.setattr(contents, "scan", lambda data: scan.Scan(**{**real(data)._asdict(), field: ()}))
 
     return fault
 
 
 def _no_include_next(patch: Patch) -> None:
     real = scan.scan
-    patch.setattr(fileview, "scan", lambda data: real(data.replace(b"include_next", b"unknown")))
+    patch.setattr(contents, "scan", lambda data: real(data.replace(b"include_next", b"unknown")))
 
 
 def _no_comments(patch: Patch) -> None:

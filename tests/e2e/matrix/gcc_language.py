@@ -227,6 +227,7 @@ _PRECOMPILED = (
         "-std=c++20 -fmodules-ts -fmodule-header -c h.h",
         {"h.h": "int x();\n"},
         reason="modules",
+        timed=("gcm.cache/,/h.h.gcm",),  # says when it was built
     ),
     gxx("module-not", "-std=c++20 -fno-modules-ts -c a.cc", {"a.cc": "int f() { return 1; }\n"}),
 )

@@ -7,9 +7,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from real_compilers import need
 
 from manycc.command.parse import Command, parse
+from manycc.testing.requirements import need
 
 SOURCE = "int g(int);\nint f(int x) { int s = 0; for (int i = 0; i < x; i++) s += g(i); return s; }\n"
 ASSEMBLY = ".globl x\nx: .long 1\n"

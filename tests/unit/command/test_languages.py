@@ -7,10 +7,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from real_compilers import need
 
 from manycc.command.languages import language_of
 from manycc.command.parse import parse
+from manycc.testing.requirements import need
 
 
 @pytest.mark.parametrize(

@@ -230,6 +230,7 @@ LOCAL = [
     ("meson probe", "cc -E -dM -xc /dev/null", Reason.PREPROCESS_ONLY),
     ("autoconf link probe", "gcc -o conftest -g -O2 conftest.c -lm", Reason.NOT_COMPILE),
     ("autoconf cpp probe", "gcc -E conftest.c", Reason.PREPROCESS_ONLY),
+    ("ccache behind manycc", "ccache gcc -c a.c", Reason.COMPILER_WRAPPER),
     ("libtool link", "gcc -shared -fPIC .libs/a.o -Wl,-soname -Wl,liba.so.1 -o .libs/liba.so", Reason.NOT_COMPILE),
     ("linux, cc-option", "gcc -Werror -fno-stack-protector -c -x c /dev/null -o .tmp/x.o", Reason.NOT_COMPILE),
     ("linux, linker script", "gcc -E -P -C -Ux86 -D__ASSEMBLY__ -o vmlinux.lds vmlinux.lds.S", Reason.PREPROCESS_ONLY),

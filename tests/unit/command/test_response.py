@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from real_compilers import need
 
 from manycc.command import response
 from manycc.command.parse import parse
 from manycc.errors import NotDistributable
 from manycc.reasons import Reason
+from manycc.testing.requirements import need
 
 
 def reader(files: dict[str, str]) -> Callable[[str], bytes]:

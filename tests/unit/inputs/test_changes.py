@@ -129,14 +129,14 @@ def test_recent_file_is_trusted_once_it_has_settled(tmp_path: object) -> None:
     tree = Tree(f"{tmp_path}/tree", {"a.c": "int a;\n"})
     path = tree.path("a.c")
     view.digest_of(path)
-    reads = view.reads
+    reads = view.contents.reads
     view.digest_of(path)
-    assert view.reads > reads
+    assert view.contents.reads > reads
     ahead = 1_000_000_000
     view.digest_of(path)
-    reads = view.reads
+    reads = view.contents.reads
     view.digest_of(path)
-    assert view.reads == reads
+    assert view.contents.reads == reads
 
 
 def test_a_check_for_an_earlier_job_serves_later_ones_that_asked_before_it(tree: Tree) -> None:
@@ -176,9 +176,9 @@ def test_one_edit_leaves_other_results_alone(tree: Tree) -> None:
     tree.write("b.c", "#include <stdio.h>\n#include <x.h>\n")
     client.collect("gcc", "-I2", "-c", "b.c")
     tree.write("2/x.h", "int other;\n")
-    reads, scans = client.view.reads, client.view.scans
+    reads, scans = client.view.contents.reads, client.view.contents.scans
     client.collect("gcc", "-I2", "-c", "b.c")
-    assert (client.view.reads - reads, client.view.scans - scans) == (1, 1)
+    assert (client.view.contents.reads - reads, client.view.contents.scans - scans) == (1, 1)
 
 
 def test_generated_header_in_a_warm_build(tree: Tree) -> None:

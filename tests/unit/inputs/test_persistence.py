@@ -53,7 +53,7 @@ def test_warm_build_after_a_restart_only_stats(restarts: Restarts, monkeypatch: 
 
     monkeypatch.setattr("asyncio.create_subprocess_exec", no_process)
     again = second.collect(*C)
-    assert (second.view.reads, second.view.scans, second.collector.asked) == (0, 0, 0)
+    assert (second.view.contents.reads, second.view.contents.scans, second.collector.asked) == (0, 0, 0)
     assert [(item.path, item.digest) for item in again.inputs.items] == [
         (item.path, item.digest) for item in manifest.inputs.items
     ]
@@ -69,7 +69,7 @@ def test_what_changed_meanwhile_is_read_again(restarts: Restarts) -> None:
     restarts.tree.write("z.h", "")
     second = restarts.client()
     assert second.names(second.collect(*C)) == {"a.c", "x.h", "y.h", "z.h"}
-    assert (second.view.scans, second.collector.asked) == (1, 1)  # z.h holds what y.h holds
+    assert (second.view.contents.scans, second.collector.asked) == (1, 1)  # z.h holds what y.h holds
     restarts.stop(second)
 
 
@@ -104,7 +104,7 @@ def test_damaged_database_is_replaced(restarts: Restarts, damage: str) -> None:
     restarts.stop(third)
     if damage != "folder":
         assert third.view.warning == ""
-        assert third.view.reads == 0
+        assert third.view.contents.reads == 0
 
 
 def test_rotten_value_is_not_believed(tmp_path: object) -> None:

@@ -13,6 +13,7 @@ from manycc.inputs.fileview import FileView
 from manycc.inputs.manifest import Manifest, unchanged
 from manycc.inputs.watch import BLIND, Watcher
 from manycc.job import Inputs
+from manycc.testing.requirements import lacking
 
 
 def made(folder: Path) -> tuple[FileView, Watcher, Manifest]:
@@ -22,7 +23,7 @@ def made(folder: Path) -> tuple[FileView, Watcher, Manifest]:
     view = FileView()
     watcher = Watcher(view, (str(folder),))
     if not watcher.covers(str(folder / "sys")):
-        pytest.skip(f"NOT TESTED: {folder} is on a file system that is not watched")
+        lacking(f"{folder} is on a file system that is not watched")
     view_folder = view.folder(str(folder / "sys"))
     view.ask(view_folder, "b.h")
     entry = view.file(str(folder / "sys/a.h"))

@@ -27,7 +27,7 @@ from manycc.store.store import Store
 from manycc.toolchain import elf
 from manycc.toolchain.paths import walk
 
-pytestmark = pytest.mark.skipif(shutil.which("bwrap") is None, reason="needs bwrap")
+pytestmark = pytest.mark.skipif(shutil.which("bwrap") is None, reason="NOT TESTED: needs bwrap")
 PROGRAMS = ("sh", "cat", "ls", "id", "touch", "ln", "chmod", "mkdir", "sleep", "dd", "env", "setsid")
 
 
@@ -206,7 +206,9 @@ def test_time_is_bounded(tmp_path_factory: pytest.TempPathFactory) -> None:
     box.store.close()
 
 
-@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("setpriv") is None, reason="must be able to become another user")
+@pytest.mark.skipif(
+    os.geteuid() != 0 or shutil.which("setpriv") is None, reason="NOT TESTED: must be able to become another user"
+)
 def test_a_fork_bomb_is_bounded() -> None:
     """As an ordinary user: the kernel does not bound root's processes."""
     with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from manycc.job import Toolchain
+from manycc.testing.requirements import lacking
 from manycc.toolchain.identity import Identifier, tool_path
 
 
@@ -28,7 +29,7 @@ def identify_now(driver: str, env: Mapping[str, str] | None = None) -> Toolchain
 def _compiler(name: str) -> str:
     path = shutil.which(name)
     if path is None:
-        pytest.skip(f"{name} is not installed: nothing about it is tested")
+        lacking(f"{name} not installed")
     return path
 
 
@@ -60,11 +61,9 @@ def gxx() -> Toolchain:
 
 @pytest.fixture(scope="session")
 def clang_names() -> tuple[str, str]:
-    for suffix in ("", *(f"-{version}" for version in range(25, 10, -1))):
-        c, cxx = shutil.which("clang" + suffix), shutil.which("clang++" + suffix)
-        if c and cxx:
-            return c, cxx
-    pytest.skip("no clang is installed: nothing about it is tested")
+    suffixes = ("", *(f"-{version}" for version in range(25, 10, -1)))
+    pairs = ((shutil.which("clang" + suffix), shutil.which("clang++" + suffix)) for suffix in suffixes)
+    return next(((c, cxx) for c, cxx in pairs if c and cxx), None) or lacking("clang not installed")
 
 
 class GccTree:
@@ -110,7 +109,7 @@ SealedRun = Callable[..., subprocess.CompletedProcess[bytes]]
 def sealed() -> SealedRun:
     """Runs a command in a root that holds a toolchain, the given files and folders, and nothing else."""
     if shutil.which("bwrap") is None:
-        pytest.skip("bubblewrap is not installed: the list of files is not proven")
+        lacking("bwrap not installed: the list of files is not proven")
 
     def run(
         toolchain: Toolchain,

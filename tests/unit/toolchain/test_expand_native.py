@@ -11,6 +11,7 @@ import pytest
 
 from manycc.errors import NotDistributable
 from manycc.reasons import Reason
+from manycc.testing.requirements import lacking
 from manycc.toolchain import native
 from manycc.toolchain.native import expand_native
 
@@ -28,7 +29,7 @@ def expand(toolchain, argv: list[str]) -> tuple[str, ...]:
 @pytest.fixture
 def needs_native(gcc) -> None:
     if subprocess.run([gcc.driver, "-march=native", "-E", "-x", "c", os.devnull], capture_output=True).returncode:
-        pytest.skip("this gcc has no -march=native")
+        lacking("this gcc has no -march=native")
 
 
 @pytest.mark.usefixtures("needs_native")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from manycc.testing.requirements import lacking, need
 from manycc.toolchain import locale
 from manycc.toolchain.locale import locale_paths
 
@@ -24,13 +24,12 @@ def _forget(monkeypatch) -> None:
 def german(tmp_path_factory) -> Path:
     """A LOCPATH folder with de_DE.UTF-8."""
     folder = tmp_path_factory.mktemp("locales")
-    if shutil.which("localedef") is None:
-        pytest.skip("localedef is not installed: only C.UTF-8 is tested")
+    need("localedef")
     made = subprocess.run(
         ["localedef", "-i", "de_DE", "-f", "UTF-8", str(folder / "de_DE.UTF-8")], capture_output=True, text=True
     )
     if not (folder / "de_DE.UTF-8" / "LC_CTYPE").exists():
-        pytest.skip(f"no locale could be made: {made.stderr}")
+        lacking(f"no locale could be made: {made.stderr}")
     return folder
 
 
@@ -61,7 +60,7 @@ def test_gcc_quotes(sealed, gcc, tmp_path: Path) -> None:
     env = {"LANG": "C.UTF-8"}
     here, there = spoken(sealed, gcc, tmp_path, env)
     if "\u2018".encode() not in here:
-        pytest.skip("this machine has no C.UTF-8 locale")
+        lacking("this machine has no C.UTF-8 locale")
     assert here == there
 
 
@@ -70,7 +69,7 @@ def test_quotes_need_the_files(sealed, gcc, tmp_path: Path, monkeypatch) -> None
     monkeypatch.setattr(locale, "_search", lambda *names: [])
     here, there = spoken(sealed, gcc, tmp_path, {"LANG": "C.UTF-8"})
     if "\u2018".encode() not in here:
-        pytest.skip("this machine has no C.UTF-8 locale")
+        lacking("this machine has no C.UTF-8 locale")
     assert here != there
 
 
@@ -108,15 +107,14 @@ def test_catalogues(tmp_path: Path, monkeypatch) -> None:
 
 
 def test_archive_only_if_it_holds_the_locale(tmp_path: Path, monkeypatch) -> None:
-    if shutil.which("localedef") is None:
-        pytest.skip("localedef is not installed")
+    need("localedef")
     (tmp_path / "usr/lib/locale").mkdir(parents=True)
     subprocess.run(
         ["localedef", f"--prefix={tmp_path}", "-i", "de_DE", "-f", "UTF-8", "de_DE.UTF-8"], capture_output=True
     )
     archive = tmp_path / "usr/lib/locale/locale-archive"
     if not archive.exists():
-        pytest.skip("no archive could be made")
+        lacking("no archive could be made")
     monkeypatch.setattr(locale, "_ARCHIVE", str(archive))
     assert str(archive) in locale_paths({"LANG": "de_DE.UTF-8"})
     assert str(archive) not in locale_paths({"LANG": "fr_FR.UTF-8"})

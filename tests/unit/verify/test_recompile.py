@@ -38,7 +38,7 @@ def run(folder: Path, sample: Sample, forbidden: str = "") -> Observed:
 
 
 def tree(folder: Path) -> Path:
-    place = folder / "work"
+    place = folder / "tree"
     (place / "out").mkdir(parents=True)
     (place / "a.c").write_text('#include "out/made.h"\nint f(void) { return MADE; }\n')
     (place / "out/made.h").write_text("#define MADE 7\n")
@@ -75,7 +75,7 @@ def locally(place: Path, command: str) -> dict[str, bytes]:
         "gcc -g -gsplit-dwarf -fstack-usage -MD -c a.c -o out/a.o",
         "gcc -g -O2 -S a.c -o out/a.s",
         "gcc -c bad.c",
-        "gcc -c a.c -o ../work/out/b.o",
+        "gcc -c a.c -o ../tree/out/b.o",
     ],
 )
 @pytest.mark.parametrize("stale", [False, True])
@@ -129,7 +129,7 @@ def test_a_mount_within_a_folder_is_still_seen(tmp_path: Path) -> None:
     script = 'mount -t tmpfs none "$0/mounted" && echo "#define M 1" > "$0/mounted/m.h" && exec "$@"'
     code = (
         "import sys, pathlib, test_recompile as t; folder = pathlib.Path(sys.argv[1]);"
-        "seen = t.run(folder, t.job(folder / 'work', 'gcc -c a.c')); print(seen.exit_code, seen.stderr, *seen.files)"
+        "seen = t.run(folder, t.job(folder / 'tree', 'gcc -c a.c')); print(seen.exit_code, seen.stderr, *seen.files)"
     )
     done = subprocess.run(
         ["unshare", "-m", "sh", "-c", script, str(place), "python", "-c", code, str(tmp_path)],
