@@ -14,17 +14,14 @@ so it is read again the next time. ctime decides, since a program cannot set it.
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import stat
-import struct
 import time
 from collections.abc import Callable, Iterable
-from typing import Any, Final
-
-import msgpack
+from typing import Final
 
 from manycc.errors import NotDistributable
+from manycc.inputs.contents import Contents
 from manycc.inputs.derived import forget, still_valid
 from manycc.inputs.entries import (
     ABSENT,
@@ -33,25 +30,17 @@ from manycc.inputs.entries import (
     Answer,
     DirView,
     FileEntry,
-    Signature,
     is_settled,
     kind_of_mode,
     list_folder,
     signature_of,
 )  # fmt: skip
-from manycc.inputs.macros import Macros, read_macros
-from manycc.inputs.scan import Scan, scan
-from manycc.inputs.shelf import Shelves
+from manycc.inputs.macros import Macros
+from manycc.inputs.scan import Scan
 from manycc.job import LINK, Input
-from manycc.reasons import Reason
-from manycc.wire.native import MAX_FILE
 
-_CHUNK: Final = 1 << 20
 _NOT_THERE: Final = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP)
-_READ_ATTEMPTS: Final = 5
 _LSTAT_COST: Final = 4  # one lstat costs about as much as listing four names
-_STORED: Final = struct.Struct("<qqqQQ32s")
-_BOUNDS: Final = {"digests": 400_000, "scans": 200_000, "macros": 50_000}
 
 
 class FileView:
@@ -63,19 +52,15 @@ class FileView:
 
     def __init__(self, database: str | None = None, wall: Callable[[], int] = time.time_ns) -> None:
         self.on_retired: list[Callable[[Input], None]] = []
-        self.reads = 0
-        """Files whose content was read."""
-        self.scans = 0
-        """Contents that were scanned."""
         self.wall = wall
         self._files: dict[str, FileEntry] = {}
         self._folders: dict[str, DirView] = {}
-        self._shelves = Shelves(database, _BOUNDS) if database is not None else None
+        self.contents = Contents(database, wall)
 
     @property
     def warning(self) -> str:
         """A sentence if the database could not be used as it was; else empty."""
-        return self._shelves.warning if self._shelves is not None else ""
+        return self.contents.shelves.warning if self.contents.shelves is not None else ""
 
     @staticmethod
     def now() -> int:
@@ -100,7 +85,7 @@ class FileView:
         entry = self._files.get(path)
         if entry is None:
             seen = time.monotonic_ns()
-            digest, size, signature, data = self._content(path, source)
+            digest, size, signature, data = self.contents.read(path, source)
             entry = FileEntry(path, digest, size, signature, seen)
             if data is not None:
                 self._scan(entry, data)
@@ -109,24 +94,11 @@ class FileView:
 
     def scan_of(self, entry: FileEntry) -> Scan:
         """What the entry's content may ask for. Raises OSError; FileNotFoundError too if it has just changed."""
-        result = entry.scan
-        if result is None:
-            self._scan(entry, None)
-            result = entry.scan
-            assert result is not None  # noqa: S101
-        return result
+        return entry.scan if entry.scan is not None else self._scan(entry, None)
 
     def macros_of(self, entry: FileEntry) -> Macros:
         """The macros that the entry's content defines. Raises as ``scan_of``."""
-        shelves = self._shelves
-        if shelves is not None:
-            stored = shelves.get("macros", entry.digest)
-            if stored is not None:
-                return Macros.unpack(stored)
-        macros = read_macros(self._same_content(entry))
-        if shelves is not None:
-            shelves.put("macros", entry.digest, macros.pack())
-        return macros
+        return self.contents.macros(entry.digest, lambda: self._same(entry))
 
     def refresh(self, entry: FileEntry, now: int) -> bool:
         """Check an entry against its file. False: it is stale (and those who rely on it were told)."""
@@ -136,7 +108,7 @@ class FileView:
             if entry.signature is not None and signature_of(os.lstat(entry.path)) == entry.signature:
                 entry.seen = now
                 return True
-            digest, size, signature, data = self._content(entry.path, entry.scan is not None, entry.digest)
+            digest, size, signature, data = self.contents.read(entry.path, entry.scan is not None, entry.digest)
         except (OSError, NotDistributable):
             self.retire(entry)
             return False
@@ -166,73 +138,13 @@ class FileView:
         for callback in self.on_retired:
             callback(item)
 
-    def _content(
-        self, path: str, source: bool, known: bytes = b""
-    ) -> tuple[bytes, int, Signature | None, bytes | None]:
-        """Digest, size, signature and, if it was read for a scan and differs from ``known``, the content."""
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY)
-        digest, size = b"", 0
-        data: bytes | None = None
-        try:
-            for _ in range(_READ_ATTEMPTS):
-                started = self.wall()
-                status = os.fstat(descriptor)
-                if not stat.S_ISREG(status.st_mode):
-                    raise FileNotFoundError(path)
-                if status.st_size > MAX_FILE:
-                    raise NotDistributable(Reason.INPUT_TOO_LARGE, path)
-                before = signature_of(status)
-                trusted = is_settled(before[1], started)
-                if trusted:
-                    stored = self._stored_digest(path, before)
-                    if stored is not None:
-                        return stored, status.st_size, before, None
-                self.reads += 1
-                data = None
-                if source and status.st_size <= 64 * _CHUNK:
-                    data = _read(descriptor, status.st_size)
-                    digest = hashlib.sha256(data).digest()
-                    size = len(data)
-                else:
-                    digest, size = _digest(descriptor)
-                if signature_of(os.fstat(descriptor)) == before and size == before[2]:
-                    if trusted:
-                        self._store_digest(path, before, digest)
-                    return digest, size, before if trusted else None, None if digest == known else data
-            return digest, size, None, data  # it is being written to: whoever uses it will find out
-        finally:
-            os.close(descriptor)
+    def _scan(self, entry: FileEntry, data: bytes | None) -> Scan:
+        result = entry.scan = self.contents.scan(entry.digest, lambda: self._same(entry) if data is None else data)
+        return result
 
-    def _stored_digest(self, path: str, signature: Signature) -> bytes | None:
-        stored = self._shelves.get("digests", os.fsencode(path)) if self._shelves is not None else None
-        if stored is None or len(stored) != _STORED.size:
-            return None
-        *kept, digest = _STORED.unpack(stored)
-        return bytes(digest) if tuple(kept) == signature else None
-
-    def _store_digest(self, path: str, signature: Signature, digest: bytes) -> None:
-        if self._shelves is not None:
-            self._shelves.put("digests", os.fsencode(path), _STORED.pack(*signature, digest))
-
-    def _scan(self, entry: FileEntry, data: bytes | None) -> None:
-        shelves = self._shelves
-        if shelves is not None:
-            stored = shelves.get("scans", entry.digest)
-            if stored is not None:
-                entry.scan = _unpack_scan(stored)
-                return
+    def _same(self, entry: FileEntry) -> bytes:
+        data = self.contents.again(entry.path, entry.digest)
         if data is None:
-            data = self._same_content(entry)
-        self.scans += 1
-        entry.scan = scan(data)
-        if shelves is not None:
-            shelves.put("scans", entry.digest, _pack_scan(entry.scan))
-
-    def _same_content(self, entry: FileEntry) -> bytes:
-        self.reads += 1
-        with open(entry.path, "rb") as file:
-            data = file.read(MAX_FILE + 1)
-        if hashlib.sha256(data).digest() != entry.digest:
             self.retire(entry)
             raise FileNotFoundError(entry.path)
         return data
@@ -372,46 +284,14 @@ class FileView:
     @property
     def dirty(self) -> bool:
         """Whether ``flush`` has anything to write."""
-        return self._shelves is not None and self._shelves.dirty
+        return self.contents.shelves is not None and self.contents.shelves.dirty
 
     def flush(self) -> None:
         """Write what was learned to the database."""
-        if self._shelves is not None:
-            self._shelves.flush()
+        if self.contents.shelves is not None:
+            self.contents.shelves.flush()
 
     def close(self) -> None:
         """Flush, and let go of the database."""
-        if self._shelves is not None:
-            self._shelves.close()
-
-
-def _read(descriptor: int, size: int) -> bytes:
-    """The whole content; ``size`` is a guess."""
-    os.lseek(descriptor, 0, os.SEEK_SET)
-    data = os.read(descriptor, size + 1)
-    if len(data) == size:
-        return data
-    pieces = [data]
-    while piece := os.read(descriptor, _CHUNK):
-        pieces.append(piece)
-    return b"".join(pieces)
-
-
-def _digest(descriptor: int) -> tuple[bytes, int]:
-    os.lseek(descriptor, 0, os.SEEK_SET)
-    digest = hashlib.sha256()
-    size = 0
-    while piece := os.read(descriptor, _CHUNK):
-        digest.update(piece)
-        size += len(piece)
-    return digest.digest(), size
-
-
-def _pack_scan(result: Scan) -> bytes:
-    packed: bytes = msgpack.packb(tuple(result), unicode_errors="surrogateescape")
-    return packed
-
-
-def _unpack_scan(stored: bytes) -> Scan:
-    fields: Any = msgpack.unpackb(stored, unicode_errors="surrogateescape", use_list=False)
-    return Scan(*fields)
+        if self.contents.shelves is not None:
+            self.contents.shelves.close()

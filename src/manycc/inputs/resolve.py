@@ -4,8 +4,7 @@ The compiler takes the first match, and which one that is depends on conditions,
 the order of folders. Here all candidates count, so that order plays no part: look-ups are remembered per
 *set* of folders (a ``Resolver``), and shared by all jobs with that set.
 
-Paths are walked component by component as the kernel does, so that each symbolic link on the way, and each
-folder crossed by ``..``, is known. What a walk asked for is recorded as a dependency: see ``derived``.
+What a look-up asked for is recorded as a dependency: see ``derived``.
 """
 
 from __future__ import annotations
@@ -18,11 +17,11 @@ from manycc.errors import NotDistributable
 from manycc.inputs.derived import Derived
 from manycc.inputs.entries import ABSENT, OTHER, DirView, FileEntry
 from manycc.inputs.fileview import FileView
-from manycc.job import FILE, FOLDER, LINK, Input
+from manycc.inputs.walk import Trail, walk
+from manycc.job import FILE, FOLDER, Input
 from manycc.reasons import Reason
 from manycc.wire.native import MAX_INPUTS, MAX_PATH
 
-_MAX_LINKS: Final = 40  # as the kernel
 _NOT_FILES: Final = ("/proc/", "/sys/")
 
 
@@ -66,17 +65,6 @@ class Node(Derived):
         self.open_ended = False  # has computed operands
 
 
-class Trail:
-    """What a walk relied on and came through."""
-
-    __slots__ = ("dependent", "folders", "items")
-
-    def __init__(self, dependent: Derived) -> None:
-        self.dependent = dependent
-        self.folders: dict[DirView, None] = {}
-        self.items: dict[Input, None] = {}
-
-
 class Closure:
     """All that a set of starting points may lead to."""
 
@@ -90,63 +78,6 @@ class Closure:
         self.open_ended: list[Node] = []
         self.flags = 0
         self.pch = ""
-
-
-def walk(view: FileView, start: DirView, path: str, trail: Trail) -> tuple[int, DirView, str, DirView | None]:
-    """Follow ``path`` from ``start`` as the kernel would.
-
-    Returns (kind, folder, name, home): kind FILE with the folder and the name in it, FOLDER with the folder
-    itself, OTHER as FILE, or ABSENT (also links that lead nowhere or in circles). ``home`` is the folder
-    that holds the path's last component, or would hold it, before its own links are followed; None if the
-    walk did not get that far.
-    """
-    folder = start
-    home: DirView | None = None
-    dependent = trail.dependent
-    if path.startswith("/"):
-        folder = view.folder("/")
-    pending = path.split("/")
-    pending.reverse()
-    trail.folders[folder] = None
-    links = 0
-    while pending:
-        name = pending.pop()
-        if not name or name == ".":
-            continue
-        if name == "..":
-            trail.items[folder.item] = None
-            folder = view.parent(folder)
-            trail.folders[folder] = None
-            continue
-        if home is None and not any(pending):
-            home = folder
-        answer = view.ask(folder, name)
-        answer.dependents.append(dependent)
-        kind = answer.kind
-        if kind == FOLDER:
-            folder = view.folder(folder.prefix + name)
-            trail.folders[folder] = None
-        elif kind == FILE:
-            if pending:
-                break  # a file where a folder is needed, or with a slash behind it
-            return FILE, folder, name, home
-        elif kind == LINK:
-            link = answer.link
-            links += 1
-            if link is None or links > _MAX_LINKS:
-                break
-            trail.items[link] = None
-            pending.extend(reversed(link.target.split("/")))
-            if link.target.startswith("/"):
-                folder = view.folder("/")
-                trail.folders[folder] = None
-        elif kind == OTHER:
-            return OTHER, folder, name, home
-        else:
-            break
-    else:
-        return FOLDER, folder, "", home
-    return ABSENT, folder, "", home
 
 
 class Resolver:

@@ -9,8 +9,6 @@ import subprocess
 import time
 from collections.abc import Mapping, Sequence
 
-import pytest
-
 from manycc.command.parse import parse
 from manycc.inputs.collect import Collector
 from manycc.inputs.fileview import FileView
@@ -18,6 +16,7 @@ from manycc.inputs.manifest import Manifest
 from manycc.inputs.preprocess import dependency_arguments, parse_dependencies
 from manycc.job import FILE, FOLDER, LINK, Toolchain
 from manycc.testing.fileview import Tree, settled_view
+from manycc.testing.requirements import lacking
 
 ENV = {"PATH": os.environ.get("PATH", "/usr/bin:/bin")}
 
@@ -26,7 +25,7 @@ def toolchain(driver: str = "gcc", kind: str = "gcc", target: str = "") -> Toolc
     """A toolchain as far as the inputs care."""
     path = shutil.which(driver)
     if path is None:
-        pytest.skip(f"NOT TESTED: {driver} not installed")
+        lacking(f"{driver} not installed")
     return Toolchain(f"{driver} of this machine", path, kind, "", target, "", (), (), {})
 
 
@@ -92,7 +91,7 @@ def sealed_preprocess(manifest: Manifest, argv: Sequence[str], cwd: str, stage: 
     """Preprocess where nothing exists but the manifest's inputs and the compiler."""
     bwrap = shutil.which("bwrap")
     if bwrap is None:
-        pytest.skip("NOT TESTED: bwrap not installed")
+        lacking("bwrap not installed")
     for item in manifest.inputs.items:
         place = stage + item.path
         if item.kind == FOLDER:
