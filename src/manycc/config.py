@@ -1,7 +1,8 @@
-"""Settings: where each comes from, what it may be, and the host list's grammar.
+"""Settings: where each comes from, and what it may be.
 
 Precedence, lowest first: the default, ``/etc/manycc/config.toml``, the user's ``config.toml``, the
-environment, a flag. Every value knows which of them it came from (``Config.origin``).
+environment, a flag. Every value knows which of them it came from (``Config.origin``). Hosts that none of
+these names are those that distcc would use (``compat/hostfiles.py``).
 
 The folders follow the XDG rules, or lie together below ``MANYCC_DIR``. The launcher computes the same
 paths in C: the rule is written out here rather than taken from a library, so that the two stay equal.
@@ -11,107 +12,21 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from manycc.errors import ConfigError
+from manycc.compat.hostfiles import DistccHosts
+from manycc.errors import ConfigError, shown
+from manycc.hostlist import MAX_SLOTS, HostList, HostSpec, parse_list
 
-DEFAULT_PORT: Final = 3632
-MAX_SLOTS: Final = 9999
 SYSTEM_FILE: Final = "/etc/manycc/config.toml"
 MEBIBYTE: Final = 1024 * 1024
+PREFERRED: Final = "preferred"
+REQUIRED: Final = "required"
 
-GRAMMAR: Final = (
-    "a host is NAME[:PORT][/SLOTS], [IPv6][:PORT][/SLOTS], or localhost[/SLOTS] for this machine itself; "
-    "hosts are separated by white space, # begins a comment"
-)
-
-_WORD = re.compile(r"\S+")
-_ENTRY = re.compile(r"(?:\[(?P<ip6>[^\[\]]*)\]|(?P<name>[^:/\[\]]*))(?::(?P<port>[^:/]*))?(?:/(?P<slots>[^/]*))?")
-_NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9_.])?")
-_ZONE = re.compile(r"[A-Za-z0-9._-]{1,32}")
 _RATE = re.compile(r"1/([1-9][0-9]{0,8})")
-
-
-@dataclass(frozen=True, slots=True)
-class HostSpec:
-    """One entry of a host list.
-
-    ``name`` is the entry as written, without the slot count; ``address`` is what to connect to (no
-    brackets). ``slots`` is None where the host's own offer counts. ``local`` marks this machine's
-    own slots: no node, and no port.
-    """
-
-    name: str
-    address: str
-    port: int
-    slots: int | None = None
-    local: bool = False
-
-    def __str__(self) -> str:
-        return self.name if self.slots is None else f"{self.name}/{self.slots}"
-
-
-def parse_hosts(text: str) -> tuple[HostSpec, ...]:
-    """Read a host list. Raises ConfigError naming the entry, its place, and the grammar."""
-    specs: list[HostSpec] = []
-    seen: dict[tuple[str, int, bool], str] = {}
-    lines = text.split("\n")
-    for number, line in enumerate(lines, 1):
-        for word in _WORD.finditer(line.partition("#")[0]):
-            place = f"column {word.start() + 1}" if len(lines) == 1 else f"line {number}, column {word.start() + 1}"
-            try:
-                spec = _parse_entry(word.group())
-                earlier = seen.setdefault((spec.address.lower(), spec.port, spec.local), spec.name)
-                if earlier is not spec.name:
-                    raise ValueError(f"the host is already in the list, as {earlier}")
-            except ValueError as error:
-                raise ConfigError(f"host list, {place}: {_shown(word.group())}", str(error), GRAMMAR) from None
-            specs.append(spec)
-    return tuple(specs)
-
-
-def _parse_entry(entry: str) -> HostSpec:
-    """Read one entry. Raises ValueError saying what is wrong with it."""
-    parts = _ENTRY.fullmatch(entry)
-    if parts is None:
-        if entry.count(":") > 1 and "[" not in entry:
-            raise ValueError("an IPv6 address must stand in brackets")
-        if "," in entry:
-            raise ValueError("hosts are separated by white space, not by commas")
-        raise ValueError("this is no host")
-    ip6, name, port_text, slots_text = parts.group("ip6", "name", "port", "slots")
-    port = DEFAULT_PORT if port_text is None else _number(port_text, "port", 65535)
-    slots = None if slots_text is None else _number(slots_text, "slot count", MAX_SLOTS)
-    spelled = entry.partition("/")[0]
-    if ip6 is not None:
-        address, percent, zone = ip6.partition("%")
-        try:
-            socket.inet_pton(socket.AF_INET6, address)
-        except (OSError, ValueError):
-            raise ValueError("what stands in the brackets is no IPv6 address") from None
-        if percent and not _ZONE.fullmatch(zone):
-            raise ValueError("the zone after % is no interface name")
-        return HostSpec(spelled, ip6, port, slots)
-    if "," in name:
-        raise ValueError("hosts are separated by white space, not by commas")
-    if not _NAME.fullmatch(name):
-        raise ValueError("this is no host name or address" if name else "the host's name is missing")
-    local = name.lower() == "localhost" and port_text is None
-    return HostSpec(spelled, name, 0 if local else port, slots, local)
-
-
-def _number(text: str, what: str, largest: int) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) <= 6 and 1 <= int(text) <= largest):
-        raise ValueError(f"the {what} must be a number from 1 to {largest}")
-    return int(text)
-
-
-def _shown(text: str) -> str:
-    return repr(text if len(text) <= 80 else text[:77] + "...")
 
 
 def rate(value: object) -> str:
@@ -121,6 +36,13 @@ def rate(value: object) -> str:
     if not isinstance(value, str) or _RATE.fullmatch(value) is None:
         raise ValueError(value)
     return value
+
+
+def same_bytes(value: object) -> str:
+    """PREFERRED or REQUIRED. Raises ValueError for anything else."""
+    if value not in (PREFERRED, REQUIRED):
+        raise ValueError(value)
+    return str(value)
 
 
 def every(rate_text: str) -> int:
@@ -189,6 +111,8 @@ SETTINGS: Final = (
             "the job records' file is put aside when it has grown to this size", 65536, 1 << 40),
     Setting("verify", "MANYCC_VERIFY", lambda: "off", str, '"1/N" with a whole number N, or "off"',
             "one of N jobs that nodes answered is compiled here again in idle time and compared", convert=rate),
+    Setting("same_bytes", "MANYCC_SAME_BYTES", lambda: PREFERRED, str, '"preferred" or "required"',
+            "whether stock distccd hosts may do what they cannot keep byte for byte", convert=same_bytes),
 )  # fmt: skip
 
 
@@ -204,6 +128,7 @@ class Config:
     silence_s: float
     record_log_bytes: int
     verify: str
+    same_bytes: str
 
     runtime_dir: str
     state_dir: str
@@ -216,9 +141,13 @@ class Config:
         return self.origins.get(name, "default")
 
     def host_specs(self) -> tuple[HostSpec, ...]:
+        """The hosts of the list. Raises ConfigError that says where the list came from."""
+        return self.host_list().hosts
+
+    def host_list(self) -> HostList:
         """The host list, read. Raises ConfigError that says where the list came from."""
         try:
-            return parse_hosts(self.hosts)
+            return parse_list(self.hosts)
         except ConfigError as error:
             raise ConfigError(f"{self.origin('hosts')}: {error.what}", error.why, error.hint) from None
 
@@ -258,6 +187,16 @@ class Config:
         return os.path.join(self.state_dir, "reports")
 
     @property
+    def kinds_path(self) -> str:
+        """What kind each host was last (``backends/discover.py``)."""
+        return os.path.join(self.state_dir, "hosts.json")
+
+    @property
+    def canaries_dir(self) -> str:
+        """The sources that hosts are tried with (``toolchain/canaries.py``)."""
+        return os.path.join(self.cache_dir, "canaries")
+
+    @property
     def recompile_dir(self) -> str:
         """Where jobs are compiled again: of nobody's use when no agent is at it."""
         return os.path.join(self.state_dir, "recompile")
@@ -266,6 +205,11 @@ class Config:
     def masquerade_dir(self) -> str:
         """Compiler names that lead to the launcher."""
         return os.path.join(self.cache_dir, "masquerade")
+
+    @property
+    def compat_dir(self) -> str:
+        """distcc's programs by their own names (``compat/programs.py``)."""
+        return os.path.join(self.cache_dir, "compat")
 
     def ensure_runtime_dir(self) -> str:
         """Make the runtime folder, mode 0700, and return it.
@@ -329,11 +273,13 @@ def load(
     env: Mapping[str, str] | None = None,
     flags: Mapping[str, object] | None = None,
     system_file: str = SYSTEM_FILE,
+    distcc: bool = True,
 ) -> Config:
     """The settings of this process.
 
-    ``flags`` holds values given on the command line by setting name; None stands for "not given".
-    Raises ConfigError for a file, variable or flag that cannot be read.
+    ``flags`` holds values given on the command line by setting name; None stands for "not given". With
+    ``distcc``, distcc's host list is taken where there is no other. Raises ConfigError for a file, variable
+    or flag that cannot be read.
     """
     env = os.environ if env is None else env
     places = folders(env)
@@ -351,7 +297,7 @@ def load(
                 values[setting.name] = setting.read(text)
             except ValueError:
                 raise ConfigError(
-                    f"{setting.variable}={_shown(text)} in the environment", f"expected {setting.expected}"
+                    f"{setting.variable}={shown(text)} in the environment", f"expected {setting.expected}"
                 ) from None
             origins[setting.name] = f"{setting.variable} (environment)"
         given = None if flags is None else flags.get(setting.name)
@@ -359,8 +305,12 @@ def load(
             try:
                 values[setting.name] = setting.check(given)
             except ValueError:
-                raise ConfigError(f"the value {_shown(str(given))}", f"expected {setting.expected}") from None
+                raise ConfigError(f"the value {shown(str(given))}", f"expected {setting.expected}") from None
             origins[setting.name] = "a flag"
+    if distcc and "hosts" not in origins:
+        found = DistccHosts().find(env)
+        if found is not None:
+            values["hosts"], origins["hosts"] = found
     return Config(**values, origins=origins)
 
 
@@ -386,14 +336,14 @@ def _read_file(path: str) -> dict[str, Any]:
     for key, value in table.items():
         setting = known.get(key)
         if setting is None:
-            raise ConfigError(f"{path}: {_shown(key)} is no setting", "", "settings are: " + ", ".join(known))
+            raise ConfigError(f"{path}: {shown(key)} is no setting", "", "settings are: " + ", ".join(known))
         try:
             values[key] = setting.check(value)
         except ValueError:
-            raise ConfigError(f"{path}: {key} = {_shown(repr(value))}", f"expected {setting.expected}") from None
+            raise ConfigError(f"{path}: {key} = {shown(repr(value))}", f"expected {setting.expected}") from None
         if key == "hosts":
             try:
-                parse_hosts(values[key])
+                parse_list(values[key])
             except ConfigError as error:
                 raise ConfigError(f"{path}: {error.what}", error.why, error.hint) from None
     return values

@@ -4,6 +4,7 @@
 
     ManyccError                      what happened, why, what to do
     ├── ConfigError                  a host list, a file or a flag that cannot be read
+    │   └── ListenError              an address or port that cannot be listened on
     ├── CompilerError                the named compiler cannot be probed or is no compiler
     ├── StoreError                   the content store cannot do what was asked
     │   ├── StoreFull                no room on the disk or within the bound
@@ -45,8 +46,17 @@ class ManyccError(Exception):
         return text
 
 
+def shown(text: str) -> str:
+    """What somebody wrote, quoted for a sentence, and cut off where it is too long for one."""
+    return repr(text if len(text) <= 80 else text[:77] + "...")
+
+
 class ConfigError(ManyccError):
     """A setting that cannot be used as it stands."""
+
+
+class ListenError(ConfigError):
+    """An address or a port that cannot be listened on."""
 
 
 class CompilerError(ManyccError):

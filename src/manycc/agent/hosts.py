@@ -8,19 +8,28 @@ from __future__ import annotations
 
 import logging
 import os
+import random
 import socket
 import time
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from manycc import __version__
-from manycc.backends.node import NodeBackend
-from manycc.config import Config, HostSpec, parse_hosts
-from manycc.errors import ConfigError, NotDistributable
+from manycc.backends.discover import DiscoveredBackend, Kinds
+from manycc.backends.distcc import StockBackend
+from manycc.backends.exchange import Route, SshRoute, TcpRoute, ssh_command
+from manycc.backends.localcpp import LocalRuns
+from manycc.backends.node import GREETING_S, NodeBackend
+from manycc.compat.hostfiles import DistccHosts
+from manycc.config import REQUIRED, Config, same_bytes
+from manycc.errors import CompilerError, ConfigError, NotDistributable
+from manycc.hostlist import HostList, HostSpec, parse_list
 from manycc.inputs.fileview import FileView
-from manycc.job import Input
+from manycc.job import Input, Toolchain
 from manycc.reasons import Reason
 from manycc.schedule.local import LocalSlots
 from manycc.schedule.pool import Pool
+from manycc.toolchain.canaries import Canaries
 from manycc.verify.quarantine import Quarantine
 from manycc.wire import native
 from manycc.wire.launcher import Request
@@ -38,10 +47,14 @@ class Hosts:
         self._quarantine = quarantine
         quarantine.on_change.append(self._trust_changed)
         self._local = local
-        self._backends: dict[tuple[str, int, int | None], NodeBackend] = {}
+        self._backends: dict[HostSpec, DiscoveredBackend | StockBackend] = {}
+        self._kinds = Kinds(config.kinds_path)
+        self._runs = LocalRuns(config.job_timeout_s)
+        self._canaries = Canaries(config.canaries_dir, self._compile)
         self._pools: dict[str, Pool] = {}
         self._used: dict[str, float] = {}
         self._broken: dict[str, str] = {}
+        self._distcc = DistccHosts()
         self._greeting = {
             "version": native.VERSION,
             "release": __version__,
@@ -59,7 +72,17 @@ class Hosts:
 
     def pool_for(self, request: Request) -> Pool:
         """The pool of a job's host list. Raises NotDistributable(NO_HOSTS) for none or a broken one."""
-        return self.pool(request.env.get("MANYCC_HOSTS", self._config.hosts))
+        return self.pool(self.list_for(request.env))
+
+    def list_for(self, env: Mapping[str, str]) -> str:
+        """The host list that counts for a job with this environment; "" for none."""
+        text = env.get("MANYCC_HOSTS")
+        if text is not None:
+            return text
+        if self._config.origin("hosts") != "default":
+            return self._config.hosts
+        found = self._distcc.find(env)
+        return "" if found is None else found[0]
 
     def pool(self, text: str) -> Pool:
         """The pool of a host list. Raises NotDistributable(NO_HOSTS) for an empty or broken one."""
@@ -69,45 +92,94 @@ class Hosts:
             return pool
         if text not in self._broken:
             try:
-                specs = parse_hosts(text)
+                hosts = parse_list(text)
             except ConfigError as error:
                 log.warning("%s", error)
                 self._broken[text] = str(error)
             else:
-                if specs:
+                for note in hosts.notes:
+                    log.warning("%s", note)
+                if hosts.hosts:
                     self._used[text] = time.monotonic()
-                    self._pools[text] = self._make_pool(specs)
+                    self._pools[text] = self._make_pool(hosts)
                     return self._pools[text]
-                self._broken[text] = ""
+                self._broken[text] = "; ".join(hosts.notes)
         raise NotDistributable(Reason.NO_HOSTS, self._broken[text])
 
-    def _make_pool(self, specs: tuple[HostSpec, ...]) -> Pool:
-        local = next((spec for spec in specs if spec.local), None)
-        if local is not None and local.slots is not None:
-            self._local.total = local.slots
+    def exact_for(self, request: Request) -> bool:
+        """Whether a job is only for hosts that keep all bytes."""
+        wanted = request.env.get("MANYCC_SAME_BYTES") or self._config.same_bytes
+        try:
+            return same_bytes(wanted) == REQUIRED
+        except ValueError:
+            return self._config.same_bytes == REQUIRED
+
+    def _make_pool(self, hosts: HostList) -> Pool:
+        if hosts.local_cpp_slots is not None:
+            self._runs.slots.total = hosts.local_cpp_slots
+        if hosts.own_slots is not None:
+            self._local.total = hosts.own_slots
+        remote = [spec for spec in hosts.hosts if not spec.local and not spec.down]
+        if hosts.randomize:
+            random.shuffle(remote)  # so that the agents of many users do not all begin with the same host
         pool = Pool(
-            [self._backend(spec) for spec in specs if not spec.local],
-            self._local.free if local is not None else None,
+            [self._backend(spec) for spec in remote],
+            self._local.free if hosts.local is not None else None,
             self._quarantine.sentence,
         )
         self._local.on_free.append(pool.wake)
         return pool
 
-    def _backend(self, spec: HostSpec) -> NodeBackend:
-        key = (spec.address, spec.port, spec.slots)
-        backend = self._backends.get(key)
+    def _backend(self, spec: HostSpec) -> DiscoveredBackend | StockBackend:
+        backend = self._backends.get(spec)
         if backend is None:
-            backend = self._backends[key] = NodeBackend(
+            backend = self._backends[spec] = self._make_backend(spec)
+        return backend
+
+    def _make_backend(self, spec: HostSpec) -> DiscoveredBackend | StockBackend:
+        config = self._config
+
+        def make_node() -> NodeBackend:
+            return NodeBackend(
                 spec.name,
                 spec.address,
                 spec.port,
                 spec.slots,
                 self._greeting,
-                self._config.connect_timeout_s,
-                self._config.job_timeout_s,
-                self._config.silence_s,
+                config.connect_timeout_s,
+                config.job_timeout_s,
+                config.silence_s,
             )
-        return backend
+
+        def make_route() -> Route:
+            if spec.ssh:
+                return SshRoute(ssh_command(spec, os.environ))
+            return TcpRoute(spec.address, spec.port, config.connect_timeout_s, config.silence_s)
+
+        def make_stock() -> StockBackend:
+            return StockBackend(
+                spec.name,
+                make_route,
+                spec.slots,
+                spec.lzo,
+                self._runs,
+                self._canaries,
+                config.job_timeout_s,
+                config.silence_s,
+            )
+
+        if spec.ssh:
+            return make_stock()
+        limit_s = config.connect_timeout_s + GREETING_S
+        return DiscoveredBackend(spec.name, f"{spec.address}:{spec.port}", self._kinds, make_node, make_stock, limit_s)
+
+    async def _compile(self, toolchain: Toolchain, arguments: Sequence[str], folder: str) -> bytes:
+        """Compile a canary here; empty if it fails. Raises CompilerError if that cannot be tried."""
+        try:
+            ran = await self._runs.run(toolchain, arguments, folder, {"LC_ALL": "C"}, output_option="-o")
+        except NotDistributable as error:
+            raise CompilerError(error.detail) from error
+        return b"" if ran.code else ran.output
 
     def all(self) -> list[Pool]:
         """Every pool there is."""
@@ -131,3 +203,5 @@ class Hosts:
         """Close every connection."""
         for backend in self._backends.values():
             await backend.close()
+        await self._canaries.close()
+        await self._runs.close()

@@ -162,7 +162,7 @@ def test_a_runtime_folder_others_could_use_is_refused(tmp_path: Path, system: Pa
         config.ensure_runtime_dir()
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a folder away")
+@pytest.mark.skipif(os.getuid() != 0, reason="NOT TESTED: only root can give a folder away")
 def test_a_runtime_folder_of_another_user_is_refused(tmp_path: Path, system: Path) -> None:
     config = configured(tmp_path, system)
     os.chown(config.ensure_runtime_dir(), 12345, 12345)
