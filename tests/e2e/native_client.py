@@ -46,14 +46,15 @@ def toolchain_of(driver: str) -> Toolchain:
 class NodeProcess:
     """A real node, listening on a free port of the loopback."""
 
-    def __init__(self, folder: str, *arguments: str, store: str = "") -> None:
+    def __init__(self, folder: str, *arguments: str, store: str = "", config: str = "") -> None:
         os.makedirs(folder, exist_ok=True)
         self.store = store or os.path.join(folder, "store")
         self.log_path = os.path.join(folder, "node.log")
+        settings = ["--config", config] if config else ["--no-config"]
         read, write = os.pipe()
         self.process = subprocess.Popen(
             [
-                *NODE, "--port", "0", "--store", self.store, "--log-file", self.log_path,
+                *NODE, *settings, "--port", "0", "--store", self.store, "--log-file", self.log_path,
                 "--ready-fd", str(write), *arguments,
             ],
             pass_fds=(write,),
@@ -135,8 +136,8 @@ class Answer:
 class NativeClient:
     """One connection. Blocking, with time-outs."""
 
-    def __init__(self, port: int, *, greet: bool = True) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=WAIT_S)
+    def __init__(self, port: int, *, greet: bool = True, source: str = "127.0.0.1") -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=WAIT_S, source_address=(source, 0))
         self._framer = native.Framer()
         self._inbox: list[list[Any]] = []
         self._next = 1

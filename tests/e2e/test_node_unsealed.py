@@ -14,7 +14,7 @@ from native_client import NativeClient, NodeProcess, Spec, include_folders, incl
 from manycc.job import Toolchain
 from manycc.toolchain.locale import locale_paths
 
-pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="needs gcc")
+pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="NOT TESTED: needs gcc")
 
 
 @pytest.fixture(scope="module")

@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
-import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 from manycc import __version__, config
 from manycc.cli import client
+from manycc.cli.findings import FAIL, OK, WARN, Finding
 from manycc.cli.launcher import find_compiler, find_launcher, is_program
 from manycc.cli.output import say
 from manycc.cli.probe import launcher_version
@@ -23,21 +23,10 @@ from manycc.monitor.stats import aggregate
 from manycc.monitor.units import amount, size
 from manycc.monitor.verifications import tally
 
-OK: Final = "ok"
-WARN: Final = "warn"
-FAIL: Final = "fail"
-
 LITTLE_DISK: Final = 2 * 1000**3
 DAY_S: Final = 86400
+Check = Callable[[Config], Iterator[Finding]]
 COMPILERS: Final = ("gcc", "g++", "cc", "c++", "clang", "clang++")
-
-
-class Finding(NamedTuple):
-    """What one check found; ``todo`` is what the user can type or do."""
-
-    level: str
-    text: str
-    todo: str = ""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -121,7 +110,10 @@ def check_agent(settings: Config) -> Iterator[Finding]:
 
 def check_hosts(settings: Config) -> Iterator[Finding]:
     """The configured hosts answer."""
-    nodes = [spec for spec in settings.host_specs() if not spec.local]
+    listed = settings.host_list()
+    for note in listed.notes:
+        yield Finding(WARN, note, "manycc hosts --help shows what a list may hold")
+    nodes = [spec for spec in listed.hosts if not spec.local and not spec.down]
     if not nodes:
         text = "none are configured: only manycc run distributes, to a node on this machine"
         yield Finding(WARN, text, 'export MANYCC_HOSTS="192.168.0.100/6 raspberrypi.local/4"')
@@ -134,10 +126,14 @@ def check_hosts(settings: Config) -> Iterator[Finding]:
         host = found.get(spec.name, {})
         if host.get("state") == "ready":
             ready += 1
-            yield Finding(OK, f"{spec.name}, {amount(host.get('slots', 0), 'slot')}")
+            kind = f", {host['kind']}" if host.get("kind") else ""
+            yield Finding(OK, f"{spec.name}{kind}, {amount(host.get('slots', 0), 'slot')}")
         else:
             why = host.get("why") or host.get("state") or "no answer"
             todo = f"on that machine: manycc node --listen 0.0.0.0 --port {spec.port} --allow NETWORK"
+            if spec.ssh:
+                login = f"{spec.user}@{spec.address}" if spec.user else spec.address
+                todo = f"ssh {login} {spec.command or 'distccd'} --version"
             yield Finding(WARN, f"{spec.name}: {why}", todo)
     if not ready:
         yield Finding(FAIL, "no configured host answers: all jobs run here", "see the lines above")
@@ -167,27 +163,6 @@ def check_compilers(settings: Config) -> Iterator[Finding]:
         yield Finding(FAIL, "there is no C or C++ compiler in PATH", "install gcc or clang")
 
 
-def check_sealing(settings: Config) -> Iterator[Finding]:
-    """As a node, this machine can seal compiles off."""
-    bwrap = shutil.which("bwrap")
-    if bwrap is None:
-        text = "bubblewrap is missing: as a node this machine cannot seal compiles"
-        yield Finding(WARN, text, "install the package bubblewrap")
-        return
-    line = [bwrap, "--unshare-all", "--die-with-parent", "--ro-bind", "/", "/", "--dev", "/dev", "/bin/true"]
-    try:
-        tried = subprocess.run(line, stdin=subprocess.DEVNULL, capture_output=True, timeout=10, check=False)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        yield Finding(WARN, f"{bwrap} cannot be run: {error}", "install the package bubblewrap again")
-        return
-    if tried.returncode:
-        said = tried.stderr.decode(errors="replace").strip()
-        text = f"user namespaces are forbidden ({said}): as a node this machine cannot seal compiles"
-        yield Finding(WARN, text, "sysctl kernel.unprivileged_userns_clone=1, or see your system's AppArmor rules")
-    else:
-        yield Finding(OK, f"{bwrap} works")
-
-
 def check_clock(settings: Config) -> Iterator[Finding]:
     """The clock is not behind what was written with it: build tools would rebuild all, or nothing."""
     written = os.stat(__file__).st_mtime
@@ -215,14 +190,30 @@ def check_records(settings: Config) -> Iterator[Finding]:
     yield Finding(WARN, text, "manycc stats --since 1d") if stats.failed_over else Finding(OK, text)
 
 
-CHECKS: Final[dict[str, Callable[[Config], Iterator[Finding]]]] = {
+def _of_node(name: str) -> Check:
+    """A check of ``nodechecks``, which takes a node's modules: they are loaded when it is made."""
+
+    def check(settings: Config) -> Iterator[Finding]:
+        from manycc.cli import nodechecks
+
+        yield from getattr(nodechecks, name)(settings)
+
+    return check
+
+
+CHECKS: Final[dict[str, Check]] = {
     "launcher": check_launcher,
     "setting": check_settings,
     "folder": check_folders,
     "agent": check_agent,
     "host": check_hosts,
     "compiler": check_compilers,
-    "sealing": check_sealing,
+    "node-settings": _of_node("check_settings"),
+    "node-access": _of_node("check_access"),
+    "node-port": _of_node("check_port"),
+    "node-user": _of_node("check_user"),
+    "node-compiler": _of_node("check_toolchains"),
+    "sealing": _of_node("check_sealing"),
     "clock": check_clock,
     "records": check_records,
     "verification": check_verification,

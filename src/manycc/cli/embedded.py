@@ -28,7 +28,7 @@ def embedded_node(jobs: int) -> Iterator[str]:
     with tempfile.TemporaryFile() as log, os.fdopen(reading, "rb") as ready:
         try:
             process = subprocess.Popen(
-                [*own_command(), "node", "--listen", "127.0.0.1", "--port", "0", "--jobs", str(jobs),
+                [*own_command(), "node", "--listen", "127.0.0.1", "--port", "0", "--jobs", str(jobs), "--no-config",
                  "--ready-fd", str(writing), "--die-with-parent"],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=(writing,), start_new_session=True,
             )  # fmt: skip

@@ -34,9 +34,9 @@ def say(text: str = "", file: TextIO | None = None) -> None:
     print(clean(text), file=sys.stdout if file is None else file)
 
 
-def complain(error: ManyccError) -> None:
+def complain(error: ManyccError, program: str = "manycc") -> None:
     """Tell a person what happened, why, and what to do."""
-    say(f"manycc: {error.what}" + (f": {error.why}" if error.why else ""), sys.stderr)
+    say(f"{program}: {error.what}" + (f": {error.why}" if error.why else ""), sys.stderr)
     if error.hint:
         say(f"  hint: {error.hint}", sys.stderr)
 

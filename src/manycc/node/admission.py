@@ -8,15 +8,16 @@ driver, write only where that command says it writes, and see a tree that is one
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from manycc.command.parse import Command, parse
 from manycc.errors import NotDistributable
-from manycc.job import FILE, LINK
+from manycc.job import FILE, FOLDER, LINK
 from manycc.node import tree
 from manycc.node.messages import JobMessage
+from manycc.node.outputs import Produced
 from manycc.node.toolchains import Served
 from manycc.node.tree import Entry, Tree, refused
 from manycc.store.actions import action_key
@@ -31,9 +32,29 @@ ENVIRONMENT: Final = frozenset(
 """The variables a job may set: those that change what a compiler writes, none that change what it runs."""
 
 
+class SystemFolders(NamedTuple):
+    """Folders of this machine that a job sees as they are, at their own paths, and cannot write to.
+
+    ``ways`` are the links and folders that lead to them as they are spelled. ``token`` stands for all that is in
+    them; empty if that is not known, so that no result can be kept.
+    """
+
+    paths: tuple[str, ...] = ()
+    ways: tuple[Entry, ...] = ()
+    token: bytes = b""
+
+
+NO_FOLDERS: Final = SystemFolders()
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Plan:
-    """A job that was admitted. ``writable`` are the folders it may write into, ``key`` its action's."""
+    """A job that was admitted. ``writable`` are the folders it may write into, ``key`` its action's.
+
+    ``system``: folders of this machine that it sees besides its tree. ``lasting``: whether a success, given its
+    files, depends on nothing but what is in the key. ``direct``: whoever asked for it is told what the compiler
+    says in any case, and does not look elsewhere.
+    """
 
     argv: tuple[str, ...]
     cwd: str
@@ -48,6 +69,9 @@ class Plan:
     expected_rss: int
     command: Command
     terminal: bool
+    system: tuple[str, ...] = ()
+    lasting: Callable[[Sequence[Produced]], bool] | None = None
+    direct: bool = False
 
     @property
     def source(self) -> str:
@@ -63,7 +87,7 @@ class Plan:
         ]
 
 
-def admit(message: JobMessage, served: Served, entries: Sequence[Entry]) -> Plan:
+def admit(message: JobMessage, served: Served, entries: Sequence[Entry], system: SystemFolders = NO_FOLDERS) -> Plan:
     """Look at every field of a job. Raises BackendRefused(NODE_REFUSED) with a sentence."""
     stems = [stem.removesuffix("/") for stem in message.stems]  # a stem may end where a name begins
     for path in (message.cwd, *message.folders, *message.outputs, *stems):
@@ -80,8 +104,12 @@ def admit(message: JobMessage, served: Served, entries: Sequence[Entry]) -> Plan
     if command.argv != message.argv:
         raise refused("the command is not spelled out")
     writable = tuple(dict.fromkeys((message.cwd, *message.folders)))
+    _check_parts(entries, served)
+    if system.paths:
+        entries = [*entries, *system.ways]
     whole = tree.build(served.tree, entries, writable)
     links = whole.links() if any(entry.kind == LINK for entry in entries) else served.links
+    _check_system(system.paths, whole, writable)
     _check_driver(message, served, links)
     _check_places(message, command, links)
     if tree.resolve(env.get("PWD", message.cwd), links) != message.cwd:
@@ -90,13 +118,17 @@ def admit(message: JobMessage, served: Served, entries: Sequence[Entry]) -> Plan
         if entry.parent in writable and entry.kind == FILE:
             raise refused(f"{entry.path} of the toolchain lies in a folder that the job may write into")
     terminal = bool(message.flags & native.FLAG_TERMINAL)
+    tokens = [entry.token for entry in entries]
+    if system.paths:
+        tokens.append(system.token)
+    cached = bool(message.flags & native.FLAG_CACHE) and bool(system.token or not system.paths)
     key = action_key(
         served.key,
         message.argv,
         message.cwd,
         message.env,
         message.umask,
-        [entry.token for entry in entries],
+        tokens,
         (message.folders, message.outputs, message.stems),
         terminal,
     )
@@ -110,12 +142,33 @@ def admit(message: JobMessage, served: Served, entries: Sequence[Entry]) -> Plan
         tree=whole,
         writable=writable,
         key=key,
-        may_keep=bool(message.flags & native.FLAG_CACHE),
-        may_answer=bool(message.flags & native.FLAG_CACHE) and not message.flags & native.FLAG_NO_ANSWER,
+        may_keep=cached,
+        may_answer=cached and not message.flags & native.FLAG_NO_ANSWER,
         expected_rss=message.expected_rss,
         command=command,
         terminal=terminal,
+        system=system.paths,
     )
+
+
+def _check_parts(entries: Iterable[Entry], served: Served) -> None:
+    """No input may be what the compiler, or the loader of programs, takes for a part of its own: it would be run."""
+    for entry in entries:
+        if entry.path in served.tree.leaves or entry.kind == FOLDER:
+            continue
+        name = entry.path.rpartition("/")[2]
+        for_loader = entry.path == "/etc" or entry.path.startswith("/etc/ld.so.") or name in served.libraries
+        if for_loader or name == "specs" or entry.parent in served.places:
+            raise refused(f"{entry.path} would be taken for a part of the compiler")
+
+
+def _check_system(folders: Iterable[str], whole: Tree, writable: Sequence[str]) -> None:
+    """Nothing of a job may lie where this machine's own files will be."""
+    for folder in folders:
+        inside = folder + "/"
+        for path in (*whole.leaves, *whole.folders, *writable):
+            if path.startswith(inside) or (path == folder and path in writable):
+                raise refused(f"{path} lies in {folder}, of which this node has its own")
 
 
 def _environment(message: JobMessage) -> dict[str, str]:

@@ -10,7 +10,9 @@ import re
 from typing import Final
 
 COLUMNS: Final = 72
-_WORD: Final = re.compile(rb"(?:\\\\*[ \t#:]|[^\s])+")
+_WORD: Final = re.compile(rb"(?:\\++[ \t#:]?+|[^\s\\])++")
+"""Runs of backslashes are taken whole: clients choose names, and the time must not grow with their square."""
+_QUOTED: Final = re.compile(rb"(?<!\\)(\\++)(?=[ \t#:])")
 
 
 def names_in(text: bytes) -> list[bytes]:
@@ -67,4 +69,4 @@ def _stripped(word: bytes, prefix: bytes) -> bytes:
 
 
 def _unquoted(word: bytes) -> bytes:
-    return re.sub(rb"(\\+)(?=[ \t#:])", lambda match: match[1][: len(match[1]) // 2], word).replace(b"$$", b"$")
+    return _QUOTED.sub(lambda match: match[1][: len(match[1]) // 2], word).replace(b"$$", b"$")

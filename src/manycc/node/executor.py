@@ -230,7 +230,7 @@ class Executor:
 
     def _keep(self, plan: Plan, finished: Finished, produced: list[Produced]) -> None:
         """Put a success into the result cache. The outputs are moved: nothing is written again."""
-        if finished.exit_code or not plan.may_keep:
+        if finished.exit_code or not plan.may_keep or (plan.lasting and not plan.lasting(produced)):
             return
         try:
             for one in produced:

@@ -70,6 +70,10 @@ class MappedRunner:
         self._digest_of = digest_of
         self._processes = ProcessLimit(options)
 
+    def reconfigure(self, options: NodeOptions) -> None:
+        self._options = options
+        self._processes = ProcessLimit(options)
+
     async def run(self, plan: Plan, keep: Keep) -> Ran:
         began = time.monotonic()
         _check(plan)
@@ -246,6 +250,8 @@ def _check(plan: Plan) -> None:
         raise refused(f"there is no sandbox here, and {command.language} is not served without one")
     if command.debug or command.stems or command.reads or plan.cwd == "/":
         raise refused("there is no sandbox here, and paths would show in what it writes")
+    if plan.system:
+        raise refused("there is no sandbox here, and only jobs that bring all their headers are served without one")
     if any(name in _PATH_VARIABLES or name.endswith("_INCLUDE_PATH") for name in plan.env):
         raise refused("there is no sandbox here, and its environment holds paths")
 

@@ -29,7 +29,8 @@ class NodeOptions:
 
     ``store_size`` None: the store's own default. ``job_memory`` bounds the address space of each
     process of a job, ``job_time`` its CPU time, ``job_output`` each file it writes, and
-    ``job_processes`` how many processes one job may add.
+    ``job_processes`` how many processes one job may add. ``job_lifetime`` bounds how long a job runs, by the clock;
+    0: there is no bound but the one that follows from ``job_time``.
     """
 
     store: str
@@ -40,6 +41,7 @@ class NodeOptions:
     store_size: int | None = None
     job_memory: int = field(default_factory=lambda: max(MIN_JOB_MEMORY, memory_total()))
     job_time: int = 900
+    job_lifetime: int = 0
     job_output: int = MAX_FILE
     job_processes: int = 64
     sandbox: SandboxChoice = "auto"

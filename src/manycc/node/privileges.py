@@ -6,6 +6,7 @@ and what escaped a sandbox would own the machine.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import stat
@@ -14,7 +15,18 @@ import sys
 import manycc
 from manycc.errors import ConfigError
 
-DEFAULT_USER = "nobody"
+DEFAULT_USERS = ("manycc", "distccd", "nobody")
+"""Whom to run as, where none is named: the first of these that there is."""
+
+
+def account(user: str | None) -> pwd.struct_passwd:
+    """The user to run as. Raises ConfigError if there is none of that name."""
+    for name in DEFAULT_USERS if user is None else (user,):
+        with contextlib.suppress(KeyError):
+            return pwd.getpwnam(name)
+    if user is None:
+        raise ConfigError(f"there is no user {', '.join(DEFAULT_USERS)}", "", "name one with --user")
+    raise ConfigError(f"there is no user '{user}'", "", "name an existing one with --user")
 
 
 def drop_root(user: str | None, store: str) -> str:
@@ -31,18 +43,13 @@ def drop_root(user: str | None, store: str) -> str:
     if user == "root":
         return "asked to run as root"
     try:
-        entry = pwd.getpwnam(user or DEFAULT_USER)
-    except KeyError:
+        entry = account(user)
+    except ConfigError as error:
         if user is None:
-            return f"there is no user {DEFAULT_USER}"
-        raise ConfigError(f"there is no user '{user}'", "", "name an existing one with --user") from None
+            return error.what
+        raise
     os.makedirs(store, mode=0o700, exist_ok=True)
-    for what, path in (
-        ("the store", store),
-        ("Python", os.__file__),
-        ("Python", sys.executable),
-        ("manycc", manycc.__file__),
-    ):
+    for what, path in _needed(store):
         barrier = _barrier(os.path.realpath(path), entry.pw_uid, entry.pw_gid)
         if barrier:
             why = f"{entry.pw_name} cannot enter {barrier}"
@@ -56,9 +63,25 @@ def drop_root(user: str | None, store: str) -> str:
     return ""
 
 
+def barrier_to(entry: pwd.struct_passwd, store: str) -> str:
+    """The folder that keeps a user from running a node; empty if there is none."""
+    for _, path in _needed(store):
+        barrier = _barrier(os.path.realpath(path), entry.pw_uid, entry.pw_gid)
+        if barrier:
+            return barrier
+    return ""
+
+
+def _needed(store: str) -> tuple[tuple[str, str], ...]:
+    """What a node's user must be able to reach."""
+    return ("the store", store), ("Python", os.__file__), ("Python", sys.executable), ("manycc", manycc.__file__)
+
+
 def _barrier(path: str, uid: int, gid: int) -> str:
     """The first folder above ``path`` that the user may not search; empty if there is none."""
     folder = os.path.dirname(path)
+    while not os.path.isdir(folder):  # not made yet
+        folder = os.path.dirname(folder)
     while True:
         status = os.stat(folder)
         shift = 6 if status.st_uid == uid else 3 if status.st_gid == gid else 0

@@ -40,6 +40,9 @@ class Runner(Protocol):
         Raises BlobMissing, BackendRefused, StoreFull, OSError.
         """
 
+    def reconfigure(self, options: NodeOptions) -> None:
+        """Bound the jobs that start from now on by these options."""
+
     def close(self) -> None:
         """Remove what is kept for later jobs. None may be under way."""
 
@@ -64,7 +67,8 @@ class ProcessLimit:
 
 def time_limit(options: NodeOptions) -> float:
     """Seconds after which a job is killed, whatever it does; its CPU time is bounded by the kernel."""
-    return 60.0 + 4.0 * options.job_time
+    most = 60.0 + 4.0 * options.job_time
+    return min(most, float(options.job_lifetime)) if options.job_lifetime else most
 
 
 def output_limit(options: NodeOptions) -> int:

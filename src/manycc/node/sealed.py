@@ -10,7 +10,7 @@ from manycc.node.options import NodeOptions
 from manycc.node.process import Child
 from manycc.node.runner import Keep, ProcessLimit, Ran, finish, output_limit, time_limit
 from manycc.node.sandbox import Sandbox
-from manycc.node.staging import RootPool, Workplace
+from manycc.node.staging import Mount, RootPool, Workplace
 from manycc.node.verdict import judge
 from manycc.store.store import Store
 from manycc.wire import native
@@ -26,6 +26,10 @@ class SealedRunner:
         self._roots = RootPool(store, 2 * options.slots + 4)
         self._processes = ProcessLimit(options)
 
+    def reconfigure(self, options: NodeOptions) -> None:
+        self._options = options
+        self._processes = ProcessLimit(options)
+
     async def run(self, plan: Plan, keep: Keep) -> Ran:
         began = time.monotonic()
         options = self._options
@@ -35,7 +39,7 @@ class SealedRunner:
             workplace.prepare(root, plan.tree, plan.writable)
             line = self._sandbox.command(
                 root.path,
-                workplace.mounts,
+                [*workplace.mounts, *(Mount("read", path, path) for path in plan.system)],
                 plan.env.get("PWD", plan.cwd),  # bubblewrap sets PWD to the folder as it is spelled here
                 plan.argv,
                 options,
@@ -53,7 +57,7 @@ class SealedRunner:
             )
             limit = output_limit(options)
             finished = await finish(child, lambda: outputs.bytes_in(workplace.folders), limit)
-            judge(finished, plan.argv[0], self._store.root)
+            judge(finished, plan.argv[0], self._store.root, final=plan.direct)
             began = time.monotonic()
             produced = outputs.collect(workplace.folders, workplace.given, limit)
             keep(plan, finished, produced)

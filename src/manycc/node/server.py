@@ -11,8 +11,9 @@ from typing import Final
 from manycc.node.access import Network, may_connect
 
 FIRST_BYTES_TIMEOUT_S: Final = 10.0
-MAX_CONNECTIONS: Final = 512
-MAX_PER_ADDRESS: Final = 64
+MAX_CONNECTIONS: Final = 1024
+MAX_PER_ADDRESS: Final = 256
+"""An agent has one; a distcc client has one for each job, also for those that wait."""
 _log: Final = logging.getLogger("manycc.node")
 
 Speaker = Callable[[str], asyncio.Protocol | str]
@@ -34,11 +35,14 @@ class Farewell(asyncio.Protocol):
 class Entrance(asyncio.Protocol):
     """A connection. Once it is known what is spoken on it, everything is passed on to who speaks that.
 
-    ``speakers`` by the bytes that a connection of theirs begins with; those are not passed on.
-    ``counts`` are the open connections by address, shared by all of a server's.
+    ``networks``: who may connect; None where that is decided already. ``speakers`` by the bytes that a connection
+    of theirs begins with; those are not passed on. ``counts`` are the open connections by address, shared by all
+    of a server's.
     """
 
-    def __init__(self, networks: Sequence[Network], speakers: Mapping[bytes, Speaker], counts: Counter[str]) -> None:
+    def __init__(
+        self, networks: Sequence[Network] | None, speakers: Mapping[bytes, Speaker], counts: Counter[str]
+    ) -> None:
         self._networks = networks
         self._speakers = speakers
         self._counts = counts
@@ -55,8 +59,8 @@ class Entrance(asyncio.Protocol):
         self._transport = transport
         name = transport.get_extra_info("peername")
         self._address, port = (str(name[0]), name[1]) if isinstance(name, tuple) else ("", 0)
-        self._peer = f"{self._address}:{port}"
-        if not may_connect(self._address, self._networks):
+        self._peer = f"{self._address}:{port}" if self._address else "stdin"
+        if self._networks is not None and not may_connect(self._address, self._networks):
             _log.warning("%s is not allowed to connect (see --allow)", self._peer)
             transport.abort()
         elif self._counts.total() >= MAX_CONNECTIONS or self._counts[self._address] >= MAX_PER_ADDRESS:

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
 import os
+import socket
 from collections import Counter
-from collections.abc import Callable
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Protocol
 
-from manycc.errors import ConfigError
 from manycc.node import machine
+from manycc.node.access import may_connect
+from manycc.node.distcc.budget import LEAST as LEAST_BUDGET
+from manycc.node.distcc.budget import SHARE, Budget
+from manycc.node.distcc.session import Session as DistccSession
+from manycc.node.distcc.session import Shared
+from manycc.node.distcc.system import SystemHeaders
 from manycc.node.executor import Executor
+from manycc.node.listening import BACKLOG, open_sockets
 from manycc.node.mapped import MappedRunner
 from manycc.node.options import NodeOptions
 from manycc.node.runner import Runner
@@ -23,14 +29,30 @@ from manycc.node.session import Session
 from manycc.node.slots import Slots
 from manycc.node.toolchains import ToolchainService
 from manycc.node.uploads import Incoming
+from manycc.reasons import Reason
 from manycc.store.store import Store
-from manycc.wire import native
+from manycc.wire import distcc, native
 
 STATE_INTERVAL_S: Final = 0.1
 """Changes of state are told together, this long after the first."""
 KEEPALIVE_S: Final = 5.0
-_DISTCC: Final = b"DIST"
 _log: Final = logging.getLogger("manycc.node")
+
+
+class Connection(Protocol):
+    """A peer's connection, whatever it speaks. ``jobs``: how many are under way."""
+
+    @property
+    def peer(self) -> str: ...
+
+    @property
+    def jobs(self) -> int: ...
+
+    def push_state(self, frame: bytes) -> None:
+        """Pass on a STATE frame, if that is spoken there."""
+
+    def close(self, sentence: str, reason: Reason = ...) -> None:
+        """Say why, and hang up; all its jobs are killed."""
 
 
 class Node:
@@ -48,20 +70,26 @@ class Node:
         self.port = 0
         self.sandbox = Sandbox("folder")
         self.executor: Executor
-        self._sessions: set[Session] = set()
+        self._sessions: set[Connection] = set()
+        self.distcc = Shared(Budget(max(LEAST_BUDGET, machine.memory_total() // SHARE)), SystemHeaders())
+        self.counts = self.distcc.counts  # of both protocols
         self._counts: Counter[str] = Counter()
-        self._server: asyncio.Server | None = None
+        self._runner: Runner
+        self._servers: list[asyncio.Server] = []
         self._push: asyncio.TimerHandle | None = None
         self._keepalive: asyncio.TimerHandle | None = None
         self._all_idle = asyncio.Event()
         self.speakers: dict[bytes, Speaker] = {
             native.PREAMBLE: self._native,
             native.PREAMBLE_1: _too_old,
-            _DISTCC: _no_distcc,
+            distcc.PREAMBLE: self._distcc,
         }
 
-    async def start(self) -> None:
-        """Listen. ``port`` is then the real one. Raises ConfigError: address in use, no sandbox."""
+    async def start(self, sockets: Sequence[socket.socket] | None = None) -> None:
+        """Listen, on ``sockets`` if there are some already. ``port`` is then the real one.
+
+        Raises ListenError, e.g. for a port in use; ConfigError if there is no sandbox though one is required.
+        """
         options = self.options
         self.sandbox = await find_sandbox(options)
         runner: Runner = (
@@ -70,31 +98,19 @@ class Node:
             else MappedRunner(options, self.store, self.sandbox, self._digest_of)
         )
         self.executor = Executor(self.store, self.toolchains, runner, self.slots)
+        self._runner = runner
         loop = asyncio.get_running_loop()
-        try:
-            self._server = await loop.create_server(
-                lambda: Entrance(options.allow, self.speakers, self._counts),
-                options.listen,
-                options.port,
-                backlog=256,
-                reuse_address=True,
-            )
-        except OSError as error:
-            if error.errno == errno.EADDRINUSE:
-                hint = f"another node may run; see who holds port {options.port}, or choose another with --port"
-            elif error.errno == errno.EADDRNOTAVAIL:
-                hint = "--listen takes an address of this machine, or 0.0.0.0 for all of them"
-            else:
-                hint = ""
-            raise ConfigError(
-                f"cannot listen on {options.listen} port {options.port}", os.strerror(error.errno or 0), hint
-            ) from error
-        self.port = self._server.sockets[0].getsockname()[1]
+        if sockets is None:
+            sockets = open_sockets(options.listen, options.port)
+        for one in sockets:
+            self._servers.append(await loop.create_server(self._entrance, sock=one, backlog=BACKLOG))
+        self.port = sockets[0].getsockname()[1] if sockets else 0
         self._keepalive = loop.call_later(KEEPALIVE_S, self._keep_alive)
         _log.info(
-            "listening on %s port %d, %d slots, store %s of at most %d MiB, sandbox: %s%s",
-            options.listen,
-            self.port,
+            "%s, %d slots, store %s of at most %d MiB, sandbox: %s%s",
+            f"listening on {' and '.join(sorted({one.getsockname()[0] for one in sockets}))} port {self.port}"
+            if sockets
+            else "serving one client",
             options.slots,
             self.store.root,
             self.store.limit >> 20,
@@ -102,11 +118,24 @@ class Node:
             f" ({self.sandbox.why})" if self.sandbox.why else "",
         )
 
+    def reconfigure(self, options: NodeOptions) -> None:
+        """Go by other options from now on: who may connect, the slots, and what bounds a job.
+
+        What a node is built on (its addresses, store, sandbox and name) stays as it was at the start.
+        """
+        self.options = options
+        self._runner.reconfigure(options)
+        self.slots.resize(options.slots)
+        for session in list(self._sessions):
+            if not may_connect(session.peer.rpartition(":")[0], options.allow):
+                _log.warning("%s is not allowed to connect any more", session.peer)
+                session.close("you are not allowed to connect any more")
+        self._tell_state()
+
     async def drain(self) -> None:
         """Take no more jobs; return when those under way are done, or ``drain_time`` has passed."""
         self.closing = True
-        if self._server is not None:
-            self._server.close()
+        self._close_servers()
         self._tell_state()
         for session in list(self._sessions):
             self._dismiss_if_idle(session)
@@ -119,12 +148,15 @@ class Node:
             _log.warning("jobs under way did not end within %d s", self.options.drain_time)
 
     async def stop(self) -> None:
-        """Close everything; jobs under way are killed. Return when nothing of them is left."""
+        """Close everything; jobs under way are killed. Return when nothing of them is left.
+
+        Agents are waited for until they have hung up, too: what they sent in that moment and nobody has read would
+        make the kernel reset the connection, and the goodbye could be lost.
+        """
         self.closing = True
-        if self._server is not None:
-            self._server.close()
+        self._close_servers()
         for session in list(self._sessions):
-            session.close("the node is closing")
+            session.close("the node is closing", Reason.NODE_BUSY)
         while self._sessions:
             self._all_idle.clear()
             await self._all_idle.wait()
@@ -164,18 +196,25 @@ class Node:
             ]
         )
 
-    def session_ended(self, session: Session) -> None:
-        """A connection is closed, and none of its jobs is left."""
+    def session_ended(self, session: Connection) -> None:
+        """Both sides have hung up, and none of its jobs is left."""
         self._sessions.discard(session)
         self._all_idle.set()
 
-    def job_ended(self, session: Session) -> None:
+    def job_ended(self, session: Connection) -> None:
         """A job was answered."""
         if self.closing:
             self._dismiss_if_idle(session)
             self._all_idle.set()
 
     # -- inside
+
+    def _entrance(self) -> Entrance:
+        return Entrance(self.options.allow, self.speakers, self._counts)
+
+    def _close_servers(self) -> None:
+        for server in self._servers:
+            server.close()
 
     def _native(self, peer: str) -> asyncio.Protocol | str:
         if self.closing:
@@ -184,9 +223,14 @@ class Node:
         self._sessions.add(session)
         return session
 
-    def _dismiss_if_idle(self, session: Session) -> None:
+    def _distcc(self, peer: str) -> asyncio.Protocol | str:
+        session = DistccSession(self, peer)
+        self._sessions.add(session)
+        return session
+
+    def _dismiss_if_idle(self, session: Connection) -> None:
         if not session.jobs:
-            session.close("the node is closing")
+            session.close("the node is closing", Reason.NODE_BUSY)
 
     def _changed(self) -> None:
         if self._push is None and self._sessions:
@@ -209,7 +253,3 @@ class Node:
 def _too_old(peer: str) -> asyncio.Protocol:
     _log.warning("%s: an agent of version 1, which is too old for this node", peer)
     return Farewell(native.goodbye_1(f"this node speaks version {native.VERSION} of the protocol, not 1"))
-
-
-def _no_distcc(_: str) -> str:
-    return "a distcc client; this node serves manycc's own protocol only"

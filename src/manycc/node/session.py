@@ -11,9 +11,11 @@ from typing import Any, Final, Protocol
 from manycc import __version__
 from manycc.errors import BackendRefused, WireError
 from manycc.node import admission, messages
+from manycc.node.distcc.counts import Counts
 from manycc.node.executor import Executor, Result
 from manycc.node.outputs import Produced, close_all
 from manycc.node.slots import Slots
+from manycc.node.text import plain
 from manycc.node.toolchains import Served, ToolchainService
 from manycc.node.tree import Entry
 from manycc.node.uploads import ContentGone, Incoming, Uploads
@@ -24,6 +26,8 @@ from manycc.wire import native
 GREETING_TIMEOUT_S: Final = 10.0
 SILENCE_S: Final = 60.0
 """For an agent, and for what it was asked to send; an agent may promise to speak more often."""
+FAREWELL_S: Final = 1.0
+"""How long an agent that was said goodbye may take to hang up."""
 MAX_GREETING: Final = 64 * 1024
 """Bytes of the first frame, of an agent that has not said yet what it speaks."""
 MAX_TOOLCHAINS: Final = 256
@@ -47,6 +51,7 @@ class Host(Protocol):
     executor: Executor
     slots: Slots
     incoming: Incoming
+    counts: Counts
     closing: bool
 
     def greeting(self) -> dict[str, Any]:
@@ -59,7 +64,7 @@ class Host(Protocol):
         """A job was answered, refused or cancelled."""
 
     def session_ended(self, session: Session) -> None:
-        """The connection is closed and none of its jobs is left running."""
+        """Both sides have hung up, and none of its jobs is left running."""
 
 
 class Session(asyncio.Protocol):
@@ -75,6 +80,7 @@ class Session(asyncio.Protocol):
         self._writable.set()
         self._greeted = False
         self._closed = False
+        self._hung_up = False
         self._heard = self._loop.time()
         self._silence_s = SILENCE_S
         self._entries: dict[int, Entry] = {}
@@ -92,6 +98,7 @@ class Session(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)  # noqa: S101
         self._transport = transport
+        self._host.counts.accepted += 1
         transport.set_write_buffer_limits(high=1024 * 1024)
         self._watch = self._loop.call_later(GREETING_TIMEOUT_S, self._look)
 
@@ -106,7 +113,7 @@ class Session(asyncio.Protocol):
                     return
         except WireError as error:
             _log.warning("%s broke the protocol: %s", self.peer, error)
-            self.close(f"protocol: {error}")
+            self.close(f"protocol: {error}", Reason.PROTOCOL)
 
     def pause_writing(self) -> None:
         self._writable.clear()
@@ -115,7 +122,9 @@ class Session(asyncio.Protocol):
         self._writable.set()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._hung_up = True
         self._end()
+        self._tell_if_over()
 
     # -- life
 
@@ -124,12 +133,12 @@ class Session(asyncio.Protocol):
         """How many jobs are under way."""
         return len(self._jobs)
 
-    def close(self, sentence: str) -> None:
-        """Say goodbye and hang up; all jobs are killed."""
+    def close(self, sentence: str, reason: Reason = Reason.NODE_LOST) -> None:
+        """Say goodbye and hang up; all jobs are killed. ``reason``: one of ``native.GOODBYES``."""
         if not self._closed and self._transport is not None:
-            self._send([native.BYE, sentence[:500]])
+            self._send([native.BYE, sentence[:500], reason.code])
             self._transport.write_eof()  # and read on, for unread bytes would make the kernel take it back
-            self._loop.call_later(1.0, self._transport.abort)
+            self._loop.call_later(FAREWELL_S, self._transport.abort)
         self._end()
 
     def push_state(self, frame: bytes) -> None:
@@ -148,7 +157,9 @@ class Session(asyncio.Protocol):
         self._uploads.close()
         self._writable.set()
         self._entries.clear()
-        if not self._jobs:
+
+    def _tell_if_over(self) -> None:
+        if self._hung_up and not self._jobs:
             self._host.session_ended(self)
 
     def _look(self) -> None:
@@ -214,7 +225,8 @@ class Session(asyncio.Protocol):
 
     def _greet(self, hello: messages.Hello) -> None:
         if hello.version != native.VERSION:
-            self.close(f"this node speaks version {native.VERSION} of the protocol, not {hello.version}")
+            sentence = f"this node speaks version {native.VERSION} of the protocol, not {hello.version}"
+            self.close(sentence, Reason.PROTOCOL)
             return
         self._greeted = True
         self._silence_s = min(hello.silence, SILENCE_S)
@@ -222,7 +234,7 @@ class Session(asyncio.Protocol):
             self._watch.cancel()
         self._watch = self._loop.call_later(self._silence_s, self._look)
         self._framer.limit = native.MAX_FRAME
-        _log.info("%s connected: %s, manycc %s", self.peer, _plain(hello.name), _plain(hello.release))
+        _log.info("%s connected: %s, manycc %s", self.peer, plain(hello.name), plain(hello.release))
         greeting = self._host.greeting()
         self._send([native.WELCOME, {"version": native.VERSION, "release": __version__, **greeting}])
         self.push_state(self._host.state())
@@ -293,10 +305,10 @@ class Session(asyncio.Protocol):
     def _job_over(self, number: int, named: int) -> None:
         del self._jobs[number]
         self._named -= named
-        if not self._closed:
+        if self._closed:
+            self._tell_if_over()
+        else:
             self._host.job_ended(self)
-        elif not self._jobs:
-            self._host.session_ended(self)
 
     async def _job(self, message: messages.JobMessage, entries: list[Entry]) -> None:
         """Run to the answer; whatever happens, exactly one answer, or none if nobody waits for it."""
@@ -315,15 +327,18 @@ class Session(asyncio.Protocol):
                     self._toolchains[message.toolchain] = error.detail
                     self._send([native.PROVEN, message.toolchain, error.detail])
                 raise
-            _log_job(self.peer, source, result, time.monotonic() - began)
+            took = time.monotonic() - began
+            self._host.counts.ended(result.exit_code, took, message.argv[0], source)
+            _log_job(self.peer, source, result, took)
             await self._answer(message.id, result)
         except BackendRefused as error:
-            _log.info("%s: %s refused: %s", self.peer, _plain(source), error)
+            self._host.counts.refused += 1
+            _log.info("%s: %s refused: %s", self.peer, plain(source), error)
             self._refuse(message.id, error.reason, error.detail)
         except asyncio.CancelledError:
-            _log.info("%s: %s cancelled after %.2f s", self.peer, _plain(source), time.monotonic() - began)
+            _log.info("%s: %s cancelled after %.2f s", self.peer, plain(source), time.monotonic() - began)
         except Exception:  # noqa: BLE001 - a fault of ours costs this job its place here, and no other's
-            _log.exception("%s: %s failed", self.peer, _plain(source))
+            _log.exception("%s: %s failed", self.peer, plain(source))
             self._refuse(message.id, Reason.NODE_FAULT, "internal error, see the node's log")
 
     async def _fetch_and_run(self, number: int, plan: admission.Plan) -> Result:
@@ -381,20 +396,15 @@ class Session(asyncio.Protocol):
 def _log_job(peer: str, source: str, result: Result, took: float) -> None:
     info = result.info
     if info["cached"]:
-        _log.info("%s: %s cached, %.3f s", peer, _plain(source), took)
+        _log.info("%s: %s cached, %.3f s", peer, plain(source), took)
         return
     _log.info(
         "%s: %s exit %d, %.2f s, cpu %.2f s, waited %.2f s, %d MiB",
         peer,
-        _plain(source),
+        plain(source),
         result.exit_code,
         took,
         info["cpu"],
         info["wait"],
         info["rss"] >> 20,
     )
-
-
-def _plain(text: str) -> str:
-    """A peer's text, fit for a log: one line, printable, short."""
-    return "".join(char if char.isprintable() else "?" for char in text[:200])

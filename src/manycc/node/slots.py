@@ -111,6 +111,11 @@ class Slots:
         self._running.discard(slot)
         self._pump()
 
+    def resize(self, count: int) -> None:
+        """Have another number of slots. Jobs that run beyond it are left to end."""
+        self.count = count
+        self._pump()
+
     def close(self) -> None:
         """Stop looking at memory."""
         if self._timer is not None:

@@ -15,16 +15,19 @@ import stat
 from collections.abc import Callable, Iterator
 from typing import Final
 
+from manycc.command.drivers import compiler_kind
 from manycc.errors import BackendRefused, CompilerError, NotDistributable, StoreError
 from manycc.job import FILE, LINK, Toolchain
 from manycc.node import tree
 from manycc.node.messages import ToolchainMessage
+from manycc.node.text import plain
 from manycc.node.tree import Entry, Tree
 from manycc.reasons import Reason
 from manycc.store.store import Store
 from manycc.toolchain.identity import Identifier, tool_path
 from manycc.toolchain.matching import difference
 from manycc.toolchain.paths import walk
+from manycc.wire.native import MAX_PATH
 
 MAX_SERVED: Final = 256
 
@@ -34,10 +37,11 @@ class Served:
 
     ``own`` is the node's own identical one, ``driver`` where the agent's machine has it; ``tree``
     holds its files and links, ``links`` just those by path, ``real_driver`` is what ``driver`` leads
-    to, ``search_path`` the PATH it needs, ``key`` what of it goes into an action's key.
+    to, ``search_path`` the PATH it needs, ``key`` what of it goes into an action's key; ``places``
+    are the folders that its files are in, ``libraries`` the names of those that are loaded.
     """
 
-    __slots__ = ("driver", "key", "links", "own", "real_driver", "search_path", "tree")
+    __slots__ = ("driver", "key", "libraries", "links", "own", "places", "real_driver", "search_path", "tree")
 
     def __init__(self, own: Toolchain, message: ToolchainMessage) -> None:
         """Raises BackendRefused if the agent's links do not lead to the driver or are no tree."""
@@ -47,6 +51,8 @@ class Served:
         entries = [Entry(FILE, file.path, file.digest, file.size, executable=True) for file in own.files]
         entries += [Entry(LINK, path, target=target) for path, target in message.links]
         self.tree: Tree = tree.build(tree.empty(), entries, ())
+        self.places = frozenset(entry.parent for entry in self.tree.files())
+        self.libraries = frozenset(name for name in map(os.path.basename, self.tree.leaves) if ".so" in name)
         self.real_driver = tree.resolve(message.driver, self.links)
         if self.real_driver not in self.tree.leaves or self.real_driver != walk(own.driver)[0]:
             raise tree.refused(f"{message.driver} does not lead to the compiler's driver")
@@ -66,7 +72,7 @@ class ToolchainService:
         self._identifier = Identifier(digest_of)
         self._env = {"PATH": path}
         self._served: dict[tuple[str, ...], Served] = {}
-        self._filled: set[str] = set()
+        self._named: dict[str, Served] = {}
         self._filling: dict[str, asyncio.Task[None]] = {}
 
     async def prove(self, message: ToolchainMessage) -> Served:
@@ -85,6 +91,35 @@ class ToolchainService:
         if not sentence:
             sentence = difference("", {}, message.label, message.components) or "the fingerprints differ"
         raise BackendRefused(Reason.NO_TOOLCHAIN, sentence)
+
+    async def named(self, word: str) -> Served:
+        """This node's own compiler, by the first word of a command: a name, or a path whose last part is one.
+
+        Raises BackendRefused(NO_TOOLCHAIN).
+        """
+        name = os.path.basename(word)
+        if len(word) > MAX_PATH or ("/" in word and not word.startswith("/")) or not compiler_kind(name):
+            raise BackendRefused(Reason.NO_TOOLCHAIN, f"{plain(word)} is not the name of a compiler")
+        sentence = ""
+        places = [os.path.join(folder, name) for folder in self._env["PATH"].split(":")]
+        if word == os.path.normpath(word) and not tree.path_fault(word):  # or one compiler has names without end
+            places.insert(0, word)
+        for candidate in places:
+            if not candidate.startswith("/") or not os.path.exists(candidate) or not trusted(candidate):
+                continue
+            try:
+                own = await self._identifier.identify(candidate, self._env)
+            except (NotDistributable, CompilerError) as error:  # a compiler cache's link, or a broken one
+                sentence = sentence or str(error)
+                continue
+            served = self._named.get(candidate)
+            if served is None or served.own is not own:
+                served = await self._serve(own, _as_asked_for(own))
+                if len(self._named) >= MAX_SERVED:
+                    self._named.clear()
+                self._named[candidate] = served
+            return served
+        raise BackendRefused(Reason.NO_TOOLCHAIN, sentence or f"no {plain(name)} is installed here")
 
     async def check(self, served: Served) -> None:
         """Make sure that the node's compiler is still the one that was proven.
@@ -143,11 +178,16 @@ class ToolchainService:
         for place in places:
             if place not in seen and place.startswith("/") and os.path.exists(place):
                 seen.add(place)
-                if _trusted(place):
+                if trusted(place):
                     yield place
 
 
-def _trusted(path: str) -> bool:
+def _as_asked_for(own: Toolchain) -> ToolchainMessage:
+    """What an agent would say that wants this very compiler, where it is here."""
+    return ToolchainMessage(0, own.fingerprint, own.driver, own.label, own.links, dict(own.components))
+
+
+def trusted(path: str) -> bool:
     """Whether only we or root could have put a program there: an agent names what is run to be identified."""
     mine = (0, os.geteuid())
     place = os.path.realpath(path)

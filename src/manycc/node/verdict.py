@@ -19,9 +19,10 @@ from manycc.reasons import Reason
 
 LOW_DISK: Final = 16 * 1024**2
 _COLOUR: Final = re.compile(rb"\x1b\[[0-9;]*[mK]")
+TOO_LONG: Final = "it took longer than a job may"
 _STOPPED: Final = {
     "text": "it wrote more messages than may be sent",
-    "time": "it took longer than a job may",
+    "time": TOO_LONG,
     "disk": "it wrote more than a job may",
 }
 _SANDBOX: Final = re.compile(rb"^(?:bwrap|prlimit): ", re.MULTILINE)
@@ -35,10 +36,11 @@ _DIED: Final = re.compile(
 _TEMPORARY: Final = re.compile(rb"/tmp/cc\w{6}")  # the assembler on the compiler's output, or trouble with that file
 
 
-def judge(finished: Finished, driver: str, disk: str) -> None:
+def judge(finished: Finished, driver: str, disk: str, *, final: bool = False) -> None:
     """Raise BackendRefused unless the compiler came to an end of its own that depends on nothing here.
 
-    ``driver`` is the command's first word, ``disk`` a path on the file system that jobs write to.
+    ``driver`` is the command's first word, ``disk`` a path on the file system that jobs write to. ``final``: what
+    may be said about this machine is passed on as well, since nobody else will be asked.
     """
     if finished.stopped:
         raise _killed(_STOPPED.get(finished.stopped, "it was cancelled"))
@@ -56,6 +58,8 @@ def judge(finished: Finished, driver: str, disk: str) -> None:
         raise BackendRefused(Reason.NODE_DISK, "the disk is full")
     if _DIED.search(text):
         raise _killed(f"it said: {_first_line(text)}")
+    if final:
+        return
     # What the driver itself says is about options, missing programs and programs that were killed.
     # clang calls itself so, whatever its file is called.
     name = rb"(?:clang|" + re.escape(os.fsencode(os.path.basename(driver))) + rb")"

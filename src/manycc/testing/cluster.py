@@ -49,7 +49,7 @@ class Node:
         """Start it (again, on the same port) and wait until it listens. Raises RuntimeError."""
         read, write = os.pipe()
         command = [
-            *self.program, "node", "--listen", "127.0.0.1", "--port", str(self.port),
+            *self.program, "node", "--no-config", "--listen", "127.0.0.1", "--port", str(self.port),
             "--jobs", str(self.jobs), "--ready-fd", str(write), "--log-file", self.log, *self.arguments,
         ]  # fmt: skip
         self.process = subprocess.Popen(

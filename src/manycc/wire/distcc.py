@@ -58,6 +58,9 @@ MAX_NAME_BYTES: Final = 8 * 1024**2
 MAX_BODY: Final = 256 * 1024**2
 """Of one source, file or output, as it is on the wire."""
 MAX_REQUEST: Final = 384 * 1024**2
+MAX_PRESSED: Final = 1024**2
+"""Larger outputs are sent as they are: the library takes as long for them as a network of 100 Mbit/s does, and
+lets nothing else be done meanwhile."""
 MAX_TEXT: Final = 16 * 1024**2
 """Of what a compiler has to say."""
 
@@ -105,12 +108,15 @@ def expand(version: int, body: bytes, limit: int) -> bytes:
     return body
 
 
-def pack_request(version: int, argv: Sequence[str], source: bytes) -> bytes:
-    """A request of version 1 or 2 for a preprocessed source. Raises WireError (see ``lzo.compress``)."""
+def pack_request(version: int, argv: Sequence[str], source: bytes, *, pressed: bool = False) -> bytes:
+    """A request of version 1 or 2 for a preprocessed source. Raises WireError (see ``lzo.compress``).
+
+    ``pressed``: the source is given as it is on the wire.
+    """
     parts = [_number(b"DIST", version), _number(b"ARGC", len(argv))]
     for argument in argv:
         _add(parts, b"ARGV", argument.encode("utf-8", "surrogateescape"))
-    _add(parts, b"DOTI", _pressed(version, source))
+    _add(parts, b"DOTI", source if pressed else _pressed(version, source))
     return b"".join(parts)
 
 
@@ -124,7 +130,8 @@ def pack_reply(
     parts = [_number(b"DONE", version), _number(b"STAT", status)]
     _add(parts, b"SERR", _pressed(version, stderr))
     _add(parts, b"SOUT", _pressed(version, stdout))
-    _add(parts, b"DOTO", _pressed(version, output) if status == 0 else b"")
+    pressed = _pressed if len(output) <= MAX_PRESSED else _stored
+    _add(parts, b"DOTO", pressed(version, output) if status == 0 else b"")
     if version == PUMP and status == 0:
         _add(parts, b"DOTD", _pressed(version, depfile))
     return b"".join(parts)
@@ -133,7 +140,7 @@ def pack_reply(
 def pack_refusal(version: int, status: int, text: bytes) -> bytes:
     """A reply with nothing but a text, that needs no library. ``status`` is not 0."""
     parts = [_number(b"DONE", version), _number(b"STAT", status)]
-    _add(parts, b"SERR", text if version in (0, PLAIN) else lzo.stored(text))
+    _add(parts, b"SERR", _stored(version, text))
     _add(parts, b"SOUT", b"")
     _add(parts, b"DOTO", b"")
     return b"".join(parts)
@@ -286,6 +293,10 @@ def _shown(data: bytes) -> str:
 
 def _pressed(version: int, data: bytes) -> bytes:
     return data if version == PLAIN else lzo.compress(data)
+
+
+def _stored(version: int, data: bytes) -> bytes:
+    return data if version == PLAIN else lzo.stored(data)
 
 
 def _number(token: bytes, number: int) -> bytes:

@@ -8,7 +8,7 @@ Request::
     magic    "MCL1"   a job           (or "MCX1": explain this job, do not run it)
     length   bytes of payload that follow the 24-byte header; at most 16 MiB
     umask
-    flags    bit 0: stderr is a terminal; bit 1: stdout is a terminal
+    flags    bit 0: stderr is a terminal; bit 1: stdout is a terminal; bit 2: it was called as distcc
     columns  width of the terminal that stdin is, 0 if it is none or stderr is none
     argc     how many of the strings are arguments
     payload  NUL-terminated strings: launcher version, compiler (absolute path after the PATH
@@ -23,6 +23,7 @@ Reply: frames of kind (1 byte), length (4 bytes), payload.
 
     "P"  ping: the agent lives and the job is under way (length 0), at least every 3 s
     "L"  run it yourself: exec the compiler and leave this socket open (length 0)
+    "E"  bytes for stderr, now, or for the descriptor UNCACHED_ERR_FD names; at most 65536, any number of times
     "R"  result: exit code (4), length of stdout (4), stdout, stderr
     "V"  the agent is of another version and is about to leave: start a new one (length 0)
     "J"  JSON: answer to a control or explain request
@@ -50,6 +51,8 @@ MAX_PAYLOAD: Final = 16 * 1024 * 1024
 MAX_CONTROL: Final = 1024 * 1024
 STDERR_TTY: Final = 1
 STDOUT_TTY: Final = 2
+DISTCC: Final = 4
+MAX_NOTE: Final = 65536
 
 PING: Final = FRAME.pack(b"P", 0)
 LOCAL: Final = FRAME.pack(b"L", 0)
@@ -99,6 +102,12 @@ def build_request(request: Request, magic: bytes = JOB_MAGIC) -> bytes:
 def build_result(exit_code: int, stdout: bytes, stderr: bytes) -> bytes:
     """An "R" frame."""
     return RESULT.pack(b"R", 8 + len(stdout) + len(stderr), exit_code, len(stdout)) + stdout + stderr
+
+
+def build_note(text: bytes) -> bytes:
+    """An "E" frame; what is too long for one is cut off."""
+    text = text[:MAX_NOTE]
+    return FRAME.pack(b"E", len(text)) + text
 
 
 def build_json(text: bytes) -> bytes:

@@ -47,10 +47,13 @@ def compress(data: bytes) -> bytes:
 
 
 def stored(data: bytes) -> bytes:
-    """One block that holds ``data`` as it is: longer than it, but made without the library. For short texts."""
+    """One block that holds ``data`` as it is: a little longer than it, but made without the library, and at once.
+
+    A block begins with four literals or more: what is shorter gets blanks behind it.
+    """
     if not data:
         return b""
-    data = data.ljust(4)  # a first run of literals is not shorter
+    data = data.ljust(4)
     if len(data) <= _SHORT_RUN:
         return bytes((_FIRST_RUN + len(data),)) + data + END
     zeros, rest = divmod(len(data) - _LONG_RUN - 1, 255)

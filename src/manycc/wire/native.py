@@ -39,7 +39,9 @@ node → agent::
           info: {"cached": bool, "cpu", "wall", "wait", "stage", "rss", "signal"}
     [REFUSED, id, code, sentence]              code: a Reason's code; the job did not run, or not to its end
     [PONG, n]
-    [BYE, sentence]                            the node closes: nothing more will be started
+    [BYE, sentence, code]                      the node closes the connection: no job on it will be answered any more
+          code: why, as a Reason's code: node-busy (the node is closing), protocol (what the agent sent broke
+          the protocol, or is of another version), node-lost (all else; also if the code is another or missing)
 
 TCP's own checksum lets one damaged packet in 65536 pass. A bit that flips in a command line or in an exit
 code would give a wrong object, or fail a build: hence the CRCs (1 µs for a warm job's frame).
@@ -58,6 +60,7 @@ import msgpack
 import zstandard
 
 from manycc.errors import WireError
+from manycc.reasons import Reason
 
 PREAMBLE: Final = b"MANYCC2\n"
 PREAMBLE_1: Final = b"MANYCC1\n"
@@ -92,6 +95,9 @@ MAX_ARGS: Final = 16384
 MAX_INPUTS: Final = 100_000
 MAX_OUTPUTS: Final = 1024
 MAX_TEXT: Final = 8 * 1024 * 1024
+
+GOODBYES: Final = frozenset(reason.code for reason in (Reason.NODE_BUSY, Reason.PROTOCOL, Reason.NODE_LOST))
+"""The codes that a BYE may have."""
 
 FLAG_CACHE: Final = 1
 FLAG_NO_ANSWER: Final = 2

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,7 @@ from manycc.node.service import Node
 from manycc.node.uploads import ContentGone
 from manycc.wire import native
 
-pytestmark = pytest.mark.skipif(shutil.which("bwrap") is None, reason="needs bwrap")
+pytestmark = pytest.mark.skipif(shutil.which("bwrap") is None, reason="NOT TESTED: needs bwrap")
 Body = Callable[[Node], Awaitable[None]]
 HELLO = native.PREAMBLE + native.pack([native.HELLO, {"version": native.VERSION, "release": "t", "name": "t"}])
 
@@ -60,7 +61,7 @@ def test_a_greeting_must_come_in_time(tmp_path: Path, monkeypatch: pytest.Monkey
         reader, writer = await asyncio.open_connection("127.0.0.1", node.port)
         writer.write(native.PREAMBLE)
         (message,) = native.Framer().feed(await until_closed(reader))
-        assert message[0] == native.BYE
+        assert message == [native.BYE, "no greeting came in time", "node-lost"]
         writer.close()
 
     with_node(tmp_path, body)
@@ -145,10 +146,42 @@ def test_the_first_message_is_a_small_one(tmp_path: Path) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", node.port)
         writer.write(native.PREAMBLE + native.header(session.MAX_GREETING + 1, 0))
         (message,) = native.Framer().feed(await until_closed(reader))
-        assert message[0] == native.BYE
+        assert message[0] == native.BYE and message[2] == "protocol"
         writer.close()
 
     with_node(tmp_path, body)
+
+
+@pytest.mark.parametrize("polite", [True, False])
+def test_the_end_waits_until_agents_have_hung_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, polite: bool) -> None:
+    """Else what they send meanwhile would reset the connection, and the goodbye be lost."""
+    monkeypatch.setattr(session, "FAREWELL_S", 30.0 if polite else 0.1)
+
+    async def body(node: Node) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", node.port)
+        writer.write(HELLO)
+        framer = native.Framer()
+        while native.WELCOME not in [message[0] for message in framer.feed(await reader.read(1000))]:
+            pass
+        stopping = asyncio.create_task(node.stop())
+        messages = [message async for message in arriving(reader, framer)]
+        assert messages[-1] == [native.BYE, "the node is closing", "node-busy"]
+        if polite:
+            writer.write(native.pack([native.PING, 1]))
+            await writer.drain()
+            assert not stopping.done()
+            writer.close()
+        async with asyncio.timeout(10):
+            await stopping
+        writer.close()
+
+    with_node(tmp_path, body)
+
+
+async def arriving(reader: asyncio.StreamReader, framer: native.Framer) -> AsyncIterator[list[Any]]:
+    while data := await reader.read(1000):
+        for message in framer.feed(data):
+            yield message
 
 
 def test_states_come_without_being_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -158,3 +158,26 @@ def test_memory_that_comes_back_is_noticed_without_an_event() -> None:
         slots.close()
 
     run(body)
+
+
+def test_another_number_of_slots() -> None:
+    async def body() -> None:
+        slots = slots_of(2)
+        running = [await slots.acquire("a", 0) for _ in range(2)]
+        waiting = [asyncio.create_task(slots.acquire("a", 0)) for _ in range(3)]
+        await settle()
+        slots.resize(4)
+        await settle()
+        assert (slots.busy, slots.queued) == (4, 1)  # those that waited need not wait for anybody's end
+        slots.resize(1)
+        for slot in running:
+            slots.release(slot)
+        await settle()
+        assert (slots.busy, slots.queued) == (2, 1)  # those beyond the bound are left to end
+        for task in waiting[:2]:
+            slots.release(task.result())
+        await settle()
+        assert (slots.busy, slots.queued) == (1, 0)
+        slots.release(waiting[2].result())
+
+    run(body)

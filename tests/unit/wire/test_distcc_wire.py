@@ -160,3 +160,23 @@ def test_damaged_lzo_is_refused_or_bounded(data: bytes) -> None:
         assert len(lzo.decompress(data + lzo.END, 10_000)) <= 10_000
     except WireError:
         pass
+
+
+@pytest.mark.parametrize("size", [0, 4, 5, 18, 19, 237, 238, 239, 273, 274, 528, 529, 100_000])
+def test_stored_blocks_are_blocks(size: int) -> None:
+    data = bytes(range(1, 256)) * (size // 255 + 1)
+    assert lzo.decompress(lzo.stored(data[:size]), 200_000) == data[:size]
+    assert lzo.decompress(lzo.stored(b"ab"), 100) == b"ab  "
+
+
+def test_large_outputs_are_stored_and_refusals_need_no_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    output = b"\x7fELF" * (distcc.MAX_PRESSED // 4 + 1)
+    reader = distcc.ReplyReader(distcc.LZO)
+    reader.feed(distcc.pack_reply(distcc.LZO, 0, b"", output=output))
+    assert reader.done is not None and len(reader.done.output) > len(output)
+    assert distcc.expand(distcc.LZO, reader.done.output, len(output)) == output
+    monkeypatch.setattr(lzo, "lzokay", None)
+    for version in (distcc.PLAIN, distcc.LZO, distcc.PUMP):
+        refused = distcc.ReplyReader(version)
+        refused.feed(distcc.pack_refusal(version, 110 << 8, b"no such compiler\n"))
+        assert refused.done is not None and b"no such compiler\n" in refused.done.stderr and not refused.extra

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from manycc.errors import WireError
 from manycc.wire import launcher as wire
 
-WORDS = st.binary(max_size=30).map(lambda data: data.replace(b"\0", b"").decode("utf-8", "surrogateescape"))
-NAMES = WORDS.map(lambda name: name.replace("=", ""))
+BYTES = st.binary(max_size=30).map(lambda data: data.replace(b"\0", b""))
+WORDS = BYTES.map(lambda data: data.decode("utf-8", "surrogateescape"))
+NAMES = BYTES.map(lambda data: data.replace(b"=", b"").decode("utf-8", "surrogateescape"))
 
 
 @given(st.lists(WORDS, min_size=1, max_size=8), st.dictionaries(NAMES, WORDS, max_size=8), WORDS, st.integers(0, 0o777))
