@@ -3,6 +3,7 @@
  *
  *   manycc g++ -c a.cc     a job
  *   g++ -c a.cc            the same, where "g++" is a symbolic link to this program
+ *   distcc g++ -c a.cc     the same, with the conventions of distcc's client
  *   manycc status          a verb: handed to manycc-cli, the part written in Python
  *
  * A job goes to the user's agent over a Unix socket, in the format of src/manycc/wire/launcher.py. Whatever
@@ -16,7 +17,6 @@
 #include <limits.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -28,7 +28,6 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/time.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -40,12 +39,19 @@
 #define FAILED_REST 10          /* seconds without another start after one that failed */
 #define READY_FD 3              /* where a new agent says that it listens */
 
+#define VERBS " node run explain status hosts stats agent doctor masquerade compat reasons" \
+    " verify help --help -h --version "
+#define QUESTIONS " --help --version --show-hosts -j --scan-includes --show-principal " /* to distcc */
+#define SUFFIXES " c cc cpp cxx cp c++ C i ii m mm mi mii M s S o " /* of what a compiler reads */
+
 static struct {
     char **argv; /* as the compiler will see it, NULL at the end */
     int argc;
+    bool distcc;             /* called by that name, or by a link to it */
     char compiler[PATH_MAX]; /* absolute, links kept */
     char cwd[PATH_MAX];      /* empty where it has no path any more */
     char mark[48];           /* its file, as MANYCC_GUARD names it in launchers below */
+    int times;               /* that launchers run it around this job already */
 } job;
 
 static struct stat self;        /* this program's file */
@@ -66,13 +72,8 @@ static _Noreturn void die(int code, const char *what, const char *why, const cha
     _exit(code);
 }
 
-__attribute__((format(printf, 2, 3))) static bool format(char out[PATH_MAX], const char *form, ...) {
-    va_list values;
-    va_start(values, form);
-    int length = vsnprintf(out, PATH_MAX, form, values);
-    va_end(values);
-    return length >= 0 && length < PATH_MAX;
-}
+/* Whether the text fits: a path that does not is one that nothing can be found at. */
+#define format(out, ...) (snprintf(out, PATH_MAX, __VA_ARGS__) < PATH_MAX)
 
 /* An environment variable; NULL if it is unset or empty. */
 static const char *setting(const char *name) {
@@ -86,12 +87,29 @@ static bool is_self(const struct stat *file) {
     return file->st_dev == self.st_dev && file->st_ino == self.st_ino;
 }
 
+/* How often launchers run a file around this job already; `mark` becomes its name in MANYCC_GUARD. */
+static int times_around(const struct stat *file, char mark[static sizeof job.mark]) {
+    int times = 0;
+    snprintf(mark, sizeof job.mark, ":%llx:%llx ", (long long)file->st_dev, (long long)file->st_ino);
+    for (const char *at = getenv("MANYCC_GUARD"); at != NULL && (at = strstr(at, mark)) != NULL; at++) times++;
+    return times;
+}
+
+/* Whether a program's path is a link to distcc, as compilers' names in a folder for masquerading can be. */
+static bool leads_to_distcc(const char *path) {
+    char target[PATH_MAX] = "";
+    return readlink(path, target, sizeof target - 1) > 0 && strcmp(basename(target), "distcc") == 0;
+}
+
 /*
  * Finds a program as a shell would, but never this one: `met_self` tells whether this one came first.
- * The path found keeps its links, and is absolute unless the working folder has no path.
+ * The path found keeps its links, and is absolute unless the working folder has no path. With `met_self` set
+ * before, a link to this one was called by its path: by a wrapper (ccache) that stands before it, or runs already.
  */
 static bool find_on_path(const char *name, char out[PATH_MAX], bool *met_self) {
     const char *path = getenv("PATH"), *end;
+    char other[PATH_MAX] = "", mark[sizeof job.mark];
+    bool by_wrapper = *met_self, behind = false;
     for (path = path != NULL ? path : "/bin:/usr/bin";; path = end + 1) {
         end = strchrnul(path, ':');
         const char *base = *path == '/' ? "" : *job.cwd != '\0' ? job.cwd : ".";
@@ -99,30 +117,35 @@ static bool find_on_path(const char *name, char out[PATH_MAX], bool *met_self) {
         struct stat file;
         if (format(out, "%s%s%.*s/%s", base, slash, (int)(end - path), path, name) && stat(out, &file) == 0 &&
             S_ISREG(file.st_mode) && access(out, X_OK) == 0) {
-            if (!is_self(&file)) return true;
-            *met_self = true;
+            bool mine = is_self(&file);
+            if (!mine && (!by_wrapper || (behind && times_around(&file, mark) == 0))) return true;
+            if (!mine && *other == '\0') strcpy(other, out);
+            *met_self |= behind |= mine;
+            job.distcc |= mine && leads_to_distcc(out);
         }
-        if (*end == '\0') return false;
+        if (*end == '\0') return *strcpy(out, other) != '\0';
     }
 }
 
 /*
- * Sets job.compiler, or ends as a shell does. The compiler is told the name the caller used, and finds
- * its own parts from that; so where the name leads to this program, the path found takes its place.
+ * Sets job.compiler, or ends as a shell does. Compilers find their parts by the name they are called by; so a
+ * name that leads to this program becomes the path that was found.
  */
 static void find_compiler(void) {
     char *name = job.argv[0];
     struct stat file = {0};
     bool by_path = strchr(name, '/') != NULL, found;
     bool met_self = by_path && stat(name, &file) == 0 && is_self(&file);
+    if (met_self) job.distcc |= leads_to_distcc(name);
     const char *base = *name == '/' ? "" : job.cwd;
     if (by_path && !met_self) found = format(job.compiler, "%s%s%s", base, *base != '\0' ? "/" : "", name);
     else found = *name != '\0' && find_on_path(basename(name), job.compiler, &met_self);
-    const char *why = met_self ? "not found except as a link to manycc" : "not found";
-    if (!found) die(127, name, why, "install the compiler, or add its folder to PATH");
+    const char *why = job.distcc ? "failed to exec: not found" : "not found";
+    if (met_self) why = "not found except as a link to manycc";
+    if (!found) die(job.distcc ? 110 : 127, name, why, "install the compiler, or add its folder to PATH");
     if (met_self) job.argv[0] = job.compiler;
     stat(job.compiler, &file);
-    snprintf(job.mark, sizeof job.mark, ":%llx:%llx ", (long long)file.st_dev, (long long)file.st_ino);
+    job.times = times_around(&file, job.mark);
 }
 
 static _Noreturn void run_compiler(void) {
@@ -130,7 +153,7 @@ static _Noreturn void run_compiler(void) {
     bool made = asprintf(&guard, "%s%d%s", around != NULL ? around : "", (int)getpid(), job.mark) > 0;
     if (!made || setenv("MANYCC_GUARD", guard, 1) != 0) die(1, job.compiler, strerror(errno), "free some memory");
     execvp(job.compiler, job.argv); /* a path with a slash is not looked up */
-    die(errno == ENOENT ? 127 : 126, job.compiler, strerror(errno), "see whether it runs without manycc");
+    die(job.distcc ? 110 : errno == ENOENT ? 127 : 126, job.compiler, strerror(errno), "see whether it runs without manycc");
 }
 
 /* The Python part: beside this program, else on the PATH. */
@@ -146,6 +169,7 @@ static bool find_cli(char out[PATH_MAX]) {
 static _Noreturn void run_cli(char **argv) {
     static char cli[PATH_MAX];
     argv[0] = cli;
+    if (job.distcc) setenv("MANYCC_CALLED", "distcc", 1); /* argv[0] would not reach a script */
     if (find_cli(cli)) execv(cli, argv);
     die(127, "manycc-cli cannot be run", strerror(errno), "it belongs beside manycc: install manycc again");
 }
@@ -172,31 +196,13 @@ static int open_folder(bool runtime) {
     return open(path, flags);
 }
 
-/* Reads one character; a byte that is not UTF-8 becomes U+DC80 to U+DCFF: Python's surrogateescape. */
-static unsigned next_character(const unsigned char **text) {
-    static const unsigned least[] = {0, 0x80, 0x800, 0x10000};
-    const unsigned char *at = *text;
-    unsigned more = *at >= 0xF0 ? 3 : *at >= 0xE0 ? 2 : *at >= 0xC0 ? 1 : 0, used = 1;
-    unsigned code = *at < 0x80 ? *at : *at & (0x3Fu >> more);
-    for (; used <= more && (at[used] & 0xC0) == 0x80; used++) code = code << 6 | (at[used] & 0x3Fu);
-    bool whole = used > more && *at < 0xF8 && (more > 0 || *at < 0x80);
-    if (!whole || code < least[more] || code > 0x10FFFF || (code >= 0xD800 && code < 0xE000)) {
-        code = 0xDC00u + *at;
-        used = 1;
-    }
-    *text += used;
-    return code;
-}
-
-/* Writes a JSON string that ends before `end`, cut off if it must be. Returns where it ends. */
+/* Writes a JSON string that ends before `end`, cut off if it must be; bytes that are not ASCII stay as they are. */
 static char *quote(char *at, const char *end, const char *text) {
-    const unsigned char *from = (const unsigned char *)text;
     *at++ = '"';
-    while (*from != '\0' && end - at > 13) { /* the longest escape, the quote, and sprintf's NUL */
-        unsigned code = next_character(&from);
-        if (code >= ' ' && code < 0x7F && code != '"' && code != '\\') *at++ = (char)code;
-        else if (code < 0x10000) at += sprintf(at, "\\u%04x", code);
-        else at += sprintf(at, "\\u%04x\\u%04x", 0xD7C0u + (code >> 10), 0xDC00u | (code & 0x3FF));
+    for (; *text != '\0' && end - at > ((*text & 0xC0) == 0x80 ? 7 : 10); text++) { /* there is room for all of it */
+        unsigned char byte = (unsigned char)*text;
+        if (byte >= ' ' && byte != 0x7F && byte != '"' && byte != '\\') *at++ = *text;
+        else at += sprintf(at, "\\u%04x", byte);
     }
     *at++ = '"';
     return at;
@@ -222,11 +228,7 @@ static void record(void) {
 
 /* -- reaching the agent ------------------------------------------------------------------------ */
 
-/*
- * Connects to an agent that is not the refused one. Returns -1 if there is none, or if something else is
- * wrong: then there is trouble. The socket outlives an exec of the compiler on purpose, for its end tells
- * the agent that the compiler has ended.
- */
+/* Returns -1 if there is no agent but a refused one, or with trouble. The socket outlives an exec of the compiler. */
 static int connect_agent(int folder) {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     struct ucred peer = {0};
@@ -250,28 +252,20 @@ static int connect_agent(int folder) {
     return -1;
 }
 
-static void on_alarm(int number) {
-    (void)number; /* to come is all it must: that ends flock() */
-}
-
+/* By asking again and again: a wait that ends in time would need a signal. */
 static bool lock_in_time(int fd) {
-    /* Repeated, for a signal just before flock() would be lost. The caller may have a timer of its own. */
-    struct itimerval timer = {.it_interval = {0, 100000}, .it_value = patience}, old_timer;
-    struct sigaction action = {.sa_handler = on_alarm}, old_action;
-    sigaction(SIGALRM, &action, &old_action);
-    setitimer(ITIMER_REAL, &timer, &old_timer);
-    bool locked = flock(fd, LOCK_EX) == 0;
-    setitimer(ITIMER_REAL, &old_timer, NULL);
-    sigaction(SIGALRM, &old_action, NULL);
-    return locked;
+    double left = (double)patience.tv_sec + (double)patience.tv_usec / 1e6;
+    for (; flock(fd, LOCK_EX | LOCK_NB) != 0; left -= 0.01)
+        if (errno != EWOULDBLOCK || left <= 0 || poll(NULL, 0, 10) > 0) return false;
+    return true;
 }
 
-/* In a new process: becomes the agent, which holds nothing of the caller's but `ready`. */
+/* In a new process: becomes the agent, which holds nothing of the caller's but `ready`: it is not under fakeroot. */
 static _Noreturn void become_agent(const char *cli, int ready) {
     sigprocmask(SIG_SETMASK, &(sigset_t){0}, NULL);
     ready = fcntl(ready, F_DUPFD, READY_FD);
     int null = open("/dev/null", O_RDWR);
-    if (ready < 0 || null < 0 || setenv("MANYCC_READY_FD", "3", 1) != 0) _exit(127);
+    if (ready < 0 || null < 0 || setenv("MANYCC_READY_FD", "3", 1) + unsetenv("LD_PRELOAD") != 0) _exit(127);
     for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) dup2(null, fd);
     dup2(ready, READY_FD);
     if (syscall(SYS_close_range, READY_FD + 1, ~0u, 0) != 0)
@@ -310,10 +304,7 @@ static bool may_start(int folder) {
     return !rests || fail("agent-missing", "it was started in vain a moment ago");
 }
 
-/*
- * A connection to an agent that is not the refused one, started if need be; else -1 and trouble. Of all
- * launchers that find no agent at one instant, the one that has the lock starts it.
- */
+/* A connection to an agent, else -1 and trouble. Of launchers that find none, the one that has the lock starts it. */
 static int reach_agent(void) {
     struct stat file = {0};
     int folder = open_folder(true); /* this and what is opened in it ends with this program */
@@ -358,8 +349,8 @@ static char *build_request(size_t *size) {
     mode_t mask = umask(0);
     umask(mask);
     uint32_t header[] = {htole32((uint32_t)payload), htole32(mask),
-                         htole32((tty ? 1u : 0u) | (isatty(STDOUT_FILENO) ? 2u : 0u)), htole32(window.ws_col),
-                         htole32((uint32_t)job.argc)};
+                         htole32((tty ? 1u : 0u) | (isatty(STDOUT_FILENO) ? 2u : 0u) | (job.distcc ? 4u : 0u)),
+                         htole32(window.ws_col), htole32((uint32_t)job.argc)};
     *size = 4 + sizeof header + payload;
     char *request = malloc(*size);
     if (request == NULL) die(1, job.compiler, strerror(errno), "free some memory");
@@ -439,6 +430,13 @@ static int converse(const char *request, size_t size) {
         uint32_t length = number_at(in.data + in.start + 1);
         in.start += 5;
         if (kind == 'R' && length >= 8) return show_result(length);
+        if (kind == 'E' && length <= sizeof in.data) {
+            const char *log = setting("UNCACHED_ERR_FD"); /* ccache repeats what comes on stderr, but not this */
+            if (!receive(length)) return 0;
+            write_all(log != NULL ? atoi(log) : STDERR_FILENO, in.data + in.start, length);
+            in.start += length;
+            continue;
+        }
         if (length != 0 || (kind != 'P' && kind != 'L' && kind != 'V'))
             return fail("agent-lost", "it sent an answer that cannot be");
         if (kind != 'P') return kind;
@@ -466,32 +464,36 @@ static void run_by_agent(void) {
     record();
 }
 
+static bool is_among(const char *word, const char *list) {
+    char wanted[32];
+    int length = snprintf(wanted, sizeof wanted, " %s ", word);
+    return length < (int)sizeof wanted && strchr(word, ' ') == NULL && strstr(list, wanted) != NULL;
+}
+
 int main(int argc, char **argv) {
-    static const char *const verbs[] = {"node", "run", "explain", "status", "hosts", "stats", "agent", "doctor",
-                                        "masquerade", "reasons", "verify", "help", "--help", "-h", "--version"};
     if (argc < 1) return 2;
     if (stat("/proc/self/exe", &self) != 0) stat((const char *)getauxval(AT_EXECFN), &self);
-    if (strncmp(basename(argv[0]), "manycc", strlen("manycc")) == 0) {
-        if (argc == 1) run_cli((char *[]){argv[0], (char[]){"--help"}, NULL});
-        for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++)
-            if (strcmp(argv[1], verbs[i]) == 0) run_cli(argv);
-        if (*argv[1] == '-') die(2, argv[1], "no verb and no compiler", "try manycc gcc -c a.c, or manycc --help");
-        argv++;
-        argc--;
-    }
     job.argv = argv;
     job.argc = argc;
+    job.distcc = strcmp(basename(argv[0]), "distcc") == 0;
+    if (job.distcc || strncmp(basename(argv[0]), "manycc", strlen("manycc")) == 0) {
+        if (argc == 1 || is_among(argv[1], job.distcc ? QUESTIONS : VERBS)) run_cli(argv);
+        const char *dot = strrchr(argv[1], '.');
+        bool named = *argv[1] != '-' && (dot == NULL || !is_among(dot + 1, SUFFIXES));
+        if (!named) argv[0] = "cc";
+        job.argv += named;
+        job.argc -= named;
+        while (job.argc > 1 && strcmp(basename(job.argv[0]), "manycc") == 0) job.argv++, job.argc--; /* a second one */
+    }
     if (getcwd(job.cwd, sizeof job.cwd) == NULL) *job.cwd = '\0';
     find_compiler();
     double seconds = setting("MANYCC_AGENT_TIMEOUT") != NULL ? strtod(setting("MANYCC_AGENT_TIMEOUT"), NULL) : 0;
     if (!(seconds >= 0.001 && seconds <= 86400)) seconds = 20;
     patience = (struct timeval){(long)seconds, (long)((seconds - (double)(long)seconds) * 1e6)};
     /* What a launcher around this one runs may ask for jobs of its own; what asks for itself goes in a circle. */
-    int times = 0;
-    for (const char *at = getenv("MANYCC_GUARD"); at != NULL && (at = strstr(at, job.mark)) != NULL; at++) times++;
-    if (times > MAX_DEPTH) die(1, job.compiler, "calls itself through manycc", "see where its name leads");
+    if (job.times > MAX_DEPTH) die(1, job.compiler, "calls itself through manycc", "see where its name leads");
     bool off = setting("MANYCC_DISABLE") != NULL && strcmp(setting("MANYCC_DISABLE"), "0") != 0;
-    if (!off && times == 0) run_by_agent();
+    if (!off && job.times == 0) run_by_agent();
     else if (!fail(off ? "disabled" : "nested", off ? "MANYCC_DISABLE" : "MANYCC_GUARD")) record();
     run_compiler();
 }

@@ -31,6 +31,22 @@ class Reason(Enum):
     REMOTE = ("remote", Kind.REMOTE, "compiled on a node", "")
     CACHED = ("cached", Kind.REMOTE, "answered from a node's result cache", "")
 
+    # -- done by a stock distccd
+    STOCK = ("stock", Kind.REMOTE, "compiled by a stock distccd, to the same bytes as here", "")
+    STOCK_COLUMNS = (
+        "stock-columns",
+        Kind.REMOTE,
+        "compiled by a stock distccd from preprocessed source, in which columns change: debug information may differ,"
+        " and without -O code",
+        'run manycc node on that host, or set same_bytes = "required" to do without it',
+    )
+    STOCK_MESSAGES = (
+        "stock-messages",
+        Kind.REMOTE,
+        "compiled by a stock distccd, with warnings that do not show the source as they do here",
+        'run manycc node on that host, or set same_bytes = "required" to do without it',
+    )
+
     # -- decided on the client from the command line: nothing went wrong
     NOT_COMPILE = ("not-compile", Kind.LOCAL, "links, or does nothing that can be sent", "")
     PREPROCESS_ONLY = ("preprocess-only", Kind.LOCAL, "only preprocesses", "")
@@ -135,6 +151,12 @@ class Reason(Enum):
     )
 
     # -- decided by the scheduler
+    TRIAL_COMPILE = (
+        "trial-compile",
+        Kind.LOCAL,
+        "is a configure step's trial compile, and those were done sooner here",
+        "",
+    )
     LOCAL_SLOT = ("local-slot", Kind.LOCAL, "a local slot was the best place", "")
     NO_HOSTS = ("no-hosts", Kind.LOCAL, "no hosts are configured", "set MANYCC_HOSTS or use manycc run")
     HOSTS_DOWN = ("hosts-down", Kind.FAILED_OVER, "no configured host answers", "see manycc hosts")
@@ -149,6 +171,24 @@ class Reason(Enum):
         Kind.FAILED_OVER,
         "the hosts with this compiler are quarantined: one returned other bytes than the compiler here writes",
         "see manycc hosts and the report it names; when the host is sound again, manycc verify --forgive HOST",
+    )
+    STOCK_CANNOT = (
+        "stock-cannot",
+        Kind.LOCAL,
+        "asks for what a stock distccd cannot do, or not to the same bytes",
+        "manycc explain says what: run manycc node on a host instead of distccd",
+    )
+    SAME_BYTES = (
+        "same-bytes",
+        Kind.LOCAL,
+        'stock distccd hosts are not used, since same_bytes is "required"',
+        'run manycc node on the hosts, or set same_bytes = "preferred"',
+    )
+    PREPROCESS_FAILED = (
+        "preprocess-failed",
+        Kind.LOCAL,
+        "could not be preprocessed for a stock distccd",
+        "see the compiler's own message",
     )
 
     # -- something went wrong with a node or on the way: the job was done again, locally

@@ -135,7 +135,8 @@ def _descriptors() -> dict[int, str]:
 def main() -> None:
     """As ``manycc-cli``: prints its arguments, or for ``agent serve`` is what FAKE_CLI says."""
     if sys.argv[1:] != ["agent", "serve"]:
-        print("cli", *sys.argv[1:])
+        called = os.environ.get("MANYCC_CALLED")
+        print("cli", *(["as", called] if called else []), *sys.argv[1:])
         sys.exit(7)
     _note({"pid": os.getpid(), "session": os.getsid(0), "fds": _descriptors(), "ready": os.environ["MANYCC_READY_FD"]})
     mode = os.environ["FAKE_CLI"]

@@ -27,6 +27,7 @@ from fake_agent import Answer, FakeAgent, saying, wait_for_end
 
 import manycc
 from manycc import reasons
+from manycc.monitor import records
 from manycc.wire import launcher as wire
 
 HERE = Path(__file__).resolve().parent
@@ -63,6 +64,7 @@ VERBS = [
     "agent",
     "doctor",
     "masquerade",
+    "compat",
     "reasons",
     "help",
     "--help",
@@ -150,7 +152,7 @@ class Place:
         except FileNotFoundError:
             return []
         assert all(line.endswith(b"\n") and len(line) < 3500 for line in lines)
-        return [json.loads(line) for line in lines]
+        return [record for line in lines if (record := records.decode(line)) is not None]
 
     def record(self) -> tuple[str, str]:
         """Reason and detail of the only record."""
@@ -227,7 +229,7 @@ def test_verbs_go_to_the_python_part(place: Place, verb: str) -> None:
 
 
 def test_alone_it_helps(place: Place) -> None:
-    assert place.run().stdout == b"cli --help\n"
+    assert place.run().stdout == b"cli\n"
 
 
 def test_verbs_find_the_python_part_on_the_path(place: Place, tmp_path: Path) -> None:
@@ -240,10 +242,95 @@ def test_verbs_find_the_python_part_on_the_path(place: Place, tmp_path: Path) ->
     assert done.stdout == b"cli status\n"
 
 
-def test_an_option_in_place_of_a_compiler_is_explained(place: Place) -> None:
-    done = place.run("-c", "a.c")
-    assert (done.returncode, done.stdout) == (2, b"")
-    assert done.stderr == b"manycc: -c: no verb and no compiler (try manycc gcc -c a.c, or manycc --help)\n"
+@pytest.mark.parametrize("word", ["-print-sysroot", "--version-of-what", "a.c", "b.C", "lib/x.c++", "x.o", "x.ii", "-"])
+def test_a_command_without_a_compiler_is_for_cc(place: Place, word: str) -> None:
+    cc = place.add_compiler("cc")
+    with place.agent(LOCAL) as agent:
+        assert said(place.run(word, "-O2")) == [b"cc", word.encode(), b"-O2"]
+        assert agent.requests.get(timeout=LIMIT_S).compiler == cc
+
+
+@pytest.mark.parametrize("word", ["node run", "gcc.d", "o", "c", "x.", ".", "explain "])
+def test_a_name_that_only_looks_like_something_else_is_a_compiler(place: Place, word: str) -> None:
+    place.add_compiler(word) if word != "." else None
+    done = place.run(word, "-c", "a.c", env={"MANYCC_DISABLE": "1"})
+    assert done.stdout.startswith(word.encode() + b"\0-c\0") or (word, done.returncode) == (".", 127)
+
+
+# -- called as distcc ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def distcc(place: Place) -> str:
+    """The launcher under that name."""
+    path = place.folder / "compat" / "distcc"
+    path.parent.mkdir()
+    path.symlink_to(place.launcher)
+    return str(path)
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--version"], ["--show-hosts"], ["-j"], ["--scan-includes", "gcc"], []])
+def test_questions_to_distcc_go_to_the_python_part(place: Place, distcc: str, words: list[str]) -> None:
+    done = place.run(command=[distcc, *words])
+    assert (done.returncode, done.stdout.decode().split()) == (7, ["cli", "as", "distcc", *words])
+
+
+def test_the_agent_is_told_who_calls_it_distcc(place: Place, distcc: str) -> None:
+    """By the flag; and what is a verb to manycc, or a question to it, is a compiler or its option to distcc."""
+    cc, status = place.add_compiler("cc"), place.add_compiler("status")
+    with place.agent(LOCAL) as agent:
+        for words, compiler, name in [
+            (["gcc", "-c", "a.c"], place.compiler, "gcc"),
+            (["-c", "a.c"], cc, "cc"),
+            (["a.c", "-c"], cc, "cc"),
+            (["gcc", "--version"], place.compiler, "gcc"),
+            (["status", "-c", "a.c"], status, "status"),
+        ]:
+            done = place.run(command=[distcc, *words], stdin=subprocess.DEVNULL)
+            request = agent.requests.get(timeout=LIMIT_S)
+            assert (request.compiler, request.flags) == (compiler, wire.DISTCC)
+            assert said(done)[0].decode() == name
+        place.run("gcc", "-c", "a.c")
+        assert agent.requests.get(timeout=LIMIT_S).flags == 0
+
+
+@pytest.mark.parametrize("by_path", [False, True])
+@pytest.mark.parametrize("target", ["../compat/distcc", "distcc", "manycc"])
+def test_a_compilers_name_that_leads_to_distcc(place: Place, distcc: str, target: str, by_path: bool) -> None:
+    folder = place.folder / "lib"
+    folder.mkdir()
+    (folder / "distcc").symlink_to(place.launcher)
+    (folder / "manycc").symlink_to(place.launcher)
+    (folder / "gcc").symlink_to(target)
+    path = f"{folder}:{place.bin}"
+    with place.agent(LOCAL) as agent:
+        place.run(
+            command=[folder / "gcc" if by_path else "gcc", "-c", "a.c"], env={"PATH": path}, executable=folder / "gcc"
+        )
+        request = agent.requests.get(timeout=LIMIT_S)
+    assert request.flags == (wire.DISTCC if "distcc" in target else 0)
+    assert (request.compiler, request.argv[0]) == (place.compiler, place.compiler)
+
+
+def test_distcc_without_the_compiler_ends_as_distcc_does(place: Place, distcc: str) -> None:
+    with place.agent(LOCAL):
+        done = place.run(command=[distcc, "nosuchcc", "-c", "a.i"])
+        assert done.returncode == 110 and b"failed to exec" in done.stderr and done.stdout == b""
+        assert place.run(command=[distcc, "./nosuchcc", "-c", "a.i"]).returncode == 110
+
+
+@pytest.mark.parametrize("log", [False, True])
+def test_what_the_agent_has_to_say_before_its_answer(place: Place, tmp_path: Path, log: bool) -> None:
+    note = wire.build_note(b"note\n" + b"x" * 70_000)
+    assert len(note) == 5 + 65536
+    with (tmp_path / "log").open("wb") as file, place.agent(saying(note, wire.PING, wire.build_note(b"!"), wire.LOCAL)):
+        env = {"UNCACHED_ERR_FD": str(file.fileno())} if log else {}
+        done = place.run("gcc", "-c", "a.c", env=env, pass_fds=[file.fileno()])
+    said_here, said_there = done.stderr, (tmp_path / "log").read_bytes()
+    notes = said_there if log else said_here.removesuffix(b"compiled here\n")
+    assert notes == note[5:] + b"!"
+    assert said_here.endswith(b"compiled here\n")
+    assert (len(said_there) > 0) == log
 
 
 # -- what the agent is asked --------------------------------------------------------------------------

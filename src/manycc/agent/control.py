@@ -9,11 +9,12 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from manycc import __version__
-from manycc.agent.settle import settle, verdict
+from manycc.agent.settle import settle, stock_verdict, verdict
+from manycc.command.trial import is_trial
 from manycc.errors import CompilerError, NotDistributable
 from manycc.job import FILE
 from manycc.verify.byhand import ByHand
-from manycc.wire.launcher import Request
+from manycc.wire.launcher import DISTCC, Request
 
 if TYPE_CHECKING:
     from manycc.agent.server import Agent
@@ -29,6 +30,7 @@ class Control:
             "status": self._status,
             "stop": self._stop,
             "version": self._version,
+            "jobs": self._jobs,
             "verify": self._verify,
             "forgive": self._forgive,
             "remote": self._by_hand.run,
@@ -49,6 +51,10 @@ class Control:
 
     async def _version(self, _: dict[str, Any]) -> dict[str, Any]:
         return {"version": __version__, "pid": os.getpid()}
+
+    async def _jobs(self, _: dict[str, Any]) -> dict[str, Any]:
+        """The jobs under way."""
+        return {"jobs": [live.shown() for live in self._agent.runner.live.values()]}
 
     async def _stop(self, _: dict[str, Any]) -> dict[str, Any]:
         self._agent.stopping.set()
@@ -102,6 +108,7 @@ class Control:
                 if entry is None:
                     seen[id(backend)] = {
                         "name": backend.name,
+                        "kind": backend.kind,
                         "state": backend.state.value,
                         "slots": backend.slots,
                         "busy": host.busy,
@@ -170,7 +177,10 @@ class Control:
                 "complete": prepared.manifest.inputs.complete,
                 "largest": [[item.path, item.size] for item in largest],
             },
+            "trial": is_trial(prepared.job.source, next(iter(prepared.job.outputs), "")),
         }
+        if request.flags & DISTCC:
+            answer["items"] = [[item.kind, item.path] for item in prepared.job.inputs.items]
         try:
             pool = agent.hosts.pool_for(request)
         except NotDistributable as error:
@@ -181,7 +191,11 @@ class Control:
             name = host.backend.name
             barred = agent.quarantine.sentence(name, prepared.toolchain)
             sentence = f"cannot: {barred}" if barred else verdict(host.backend, prepared.toolchain)
-            answer["hosts"].append({"name": name, "state": host.backend.state.value, "sentence": sentence})
+            if sentence.startswith("can:") and not host.backend.exact:
+                sentence = await stock_verdict(host.backend, prepared.job, agent.hosts.exact_for(request)) or sentence
+            answer["hosts"].append(
+                {"name": name, "kind": host.backend.kind, "state": host.backend.state.value, "sentence": sentence}
+            )
         return answer
 
 

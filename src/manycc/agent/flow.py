@@ -16,15 +16,20 @@ from typing import Any, Final, Protocol
 
 from manycc.agent import outputs
 from manycc.agent.handed import Handed
+from manycc.agent.live import LiveJob
 from manycc.agent.prepare import Prepared, Preparer
 from manycc.agent.replaced import removed_by_error
+from manycc.agent.settle import settle
 from manycc.agent.unfinished import Unfinished
+from manycc.command.trial import is_trial
+from manycc.compat.client import Conventions, conventions
 from manycc.errors import BackendError, CompilerError, NotDistributable
 from manycc.job import Job, Outcome, Toolchain
 from manycc.monitor.records import RecordLog
 from manycc.reasons import Kind, Reason
 from manycc.schedule.local import LocalSlots
 from manycc.schedule.pool import Host, Pool
+from manycc.schedule.trials import Trials
 from manycc.verify.field import Verifier
 from manycc.wire.launcher import LOCAL, Request, build_result
 
@@ -38,10 +43,13 @@ MAX_WORD: Final = 200
 
 _ELSEWHERE: Final = frozenset(
     (Reason.NODE_LOST, Reason.NODE_TIMEOUT, Reason.NODE_REFUSED, Reason.NODE_BUSY, Reason.NODE_MEMORY,
-     Reason.NODE_DISK, Reason.NODE_FAULT, Reason.PROTOCOL, Reason.NO_TOOLCHAIN, Reason.QUARANTINED)
+     Reason.NODE_DISK, Reason.NODE_FAULT, Reason.PROTOCOL, Reason.NO_TOOLCHAIN, Reason.QUARANTINED,
+     Reason.STOCK_CANNOT)
 )  # fmt: skip
 """Faults of one host: another may do the job. Any other fault ends in a local compile."""
-_NO_HOST_LEFT: Final = (Reason.HOSTS_DOWN, Reason.NO_TOOLCHAIN, Reason.QUARANTINED)
+_NO_HOST_LEFT: Final = (
+    Reason.HOSTS_DOWN, Reason.NO_TOOLCHAIN, Reason.QUARANTINED, Reason.STOCK_CANNOT, Reason.SAME_BYTES
+)  # fmt: skip
 
 
 _MISSING: Final = (b"No such file or directory", b"file not found", b"can't open")
@@ -83,8 +91,13 @@ class JobRunner:
         handed: Handed,
         verifier: Verifier | None = None,
         barred: Callable[[str, Toolchain], str] | None = None,
+        exact_for: Callable[[Request], bool] | None = None,
     ) -> None:
-        """``barred`` as for ``Pool``: what comes from a host that was barred meanwhile is not accepted."""
+        """``barred`` as for ``Pool``: what comes from a host that was barred meanwhile is not accepted.
+
+        ``exact_for`` tells whether a job is only for hosts that keep all bytes.
+        """
+        self._exact_for = exact_for or (lambda request: False)
         self._verifier = verifier
         self._barred = barred
         self._preparer = preparer
@@ -96,6 +109,9 @@ class JobRunner:
         self._handed = handed
         self._places: dict[str, str] = {}
         self._holders: set[str] = set()
+        self._trials = Trials()
+        self.live: dict[int, LiveJob] = {}
+        """The jobs under way, by number."""
         self.started = 0
         self.running = 0
         self.remote = 0
@@ -104,16 +120,25 @@ class JobRunner:
         """Do one job to its end. ``since``: the file view's stamp of the request's arrival."""
         self.started += 1
         record: dict[str, Any] = {"job": self.started, "phases": {}}
+        live = self.live[self.started] = LiveJob(caller.pid, request.argv[0])
         self.running += 1
+        self._free_slots_around(request)
         try:
-            await self._run(request, caller, since, record, time.monotonic())
+            await self._run(request, caller, since, record, live, time.monotonic())
         finally:
+            del self.live[record["job"]]
             self.running -= 1
 
-    async def _run(self, request: Request, caller: Caller, since: int, record: dict[str, Any], started: float) -> None:
+    async def _run(
+        self, request: Request, caller: Caller, since: int, record: dict[str, Any], live: LiveJob, started: float
+    ) -> None:
+        style = conventions(request, caller.pid)
+        note = b""
         try:
             try:
-                reply, reason, detail = await self._remote(request, caller, since, record)
+                reply, reason, detail = await self._remote(request, caller, since, record, live, style)
+                if style is not None:
+                    reply = style.compiled(record) + reply
             except (NotDistributable, BackendError) as error:
                 reply, reason, detail = None, error.reason, error.detail
             except CompilerError as error:
@@ -122,41 +147,57 @@ class JobRunner:
                 # The boundary of one job: a fault of ours must not fail the build, nor be silent.
                 log.exception("job failed inside the agent")
                 reply, reason, detail = None, Reason.AGENT_FAULT, f"{type(error).__name__}: {error}"
+            if reply is None and style is not None:
+                note, refusal = style.kept(reason, detail, record)
+                reply = note + refusal if refusal else None
             if reply is not None:
                 self._record(request, caller, reason, detail, record, started)
                 caller.answer(reply)
                 return
-            slot = reason is not Reason.NOT_A_COMPILER and not self._within_slot(request)
-            if slot:
+            live.enter("queue")
+            if reason is not Reason.NOT_A_COMPILER:
                 await self._local.acquire()
                 self._holders.add(str(caller.pid))
         except asyncio.CancelledError:
             self._record(request, caller, Reason.CANCELLED, "", record, started)
             raise
+        live.enter("local", "localhost")
         begun = time.monotonic()
         self._complete(request, caller, reason, detail, record, started)
         self._handed.begin(record)
         try:
-            caller.answer(LOCAL)
+            caller.answer(note + LOCAL)
             await caller.wait_closed()
         finally:
-            if slot:
-                self._holders.discard(str(caller.pid))
-                self._local.release()
+            self._free_slot(str(caller.pid))
             record["phases"]["local"] = time.monotonic() - begun
+            if reason is Reason.TRIAL_COMPILE:
+                self._trials.took(True, record["phases"]["local"])
             self._record(request, caller, reason, detail, record, started)
             self._handed.end(record["job"])
 
-    def _within_slot(self, request: Request) -> bool:
-        """Whether what asks is run by something that holds a local slot: a slot for each would be a deadlock.
+    def _free_slots_around(self, request: Request) -> None:
+        """Take the local slots of what runs around this job: whoever asks for a job of its own only waits for that.
 
-        MANYCC_GUARD, which the launcher writes, has the process numbers of all that run around a job.
+        Were they kept, a compiler cache would let no more jobs go to nodes than there are slots here, and all
+        slots could wait for each other. MANYCC_GUARD, which the launcher writes, has the process numbers.
         """
-        marks = request.env.get("MANYCC_GUARD", "").split()
-        return any(mark.partition(":")[0] in self._holders for mark in marks)
+        for mark in request.env.get("MANYCC_GUARD", "").split():
+            self._free_slot(mark.partition(":")[0])
+
+    def _free_slot(self, pid: str) -> None:
+        if pid in self._holders:
+            self._holders.discard(pid)
+            self._local.release()
 
     async def _remote(
-        self, request: Request, caller: Caller, since: int, record: dict[str, Any]
+        self,
+        request: Request,
+        caller: Caller,
+        since: int,
+        record: dict[str, Any],
+        live: LiveJob,
+        style: Conventions | None,
     ) -> tuple[bytes, Reason, str]:
         """The reply of a job done by a node. Raises what makes it a local one."""
         preparer = self._preparer
@@ -169,28 +210,47 @@ class JobRunner:
         else:
             prepared = await preparer.prepare(key, request, since)
             record["how"] = prepared.manifest.inputs.how
-        record["src"] = prepared.command.source
+        record["src"] = live.source = prepared.command.source
         record["out"] = prepared.command.output
         record["inputs"] = len(prepared.job.inputs.items)
         now = time.monotonic()
         phases["prepare"] = now - mark
+        ready = now
+        trial = is_trial(prepared.job.source, next(iter(prepared.job.outputs), ""))
 
         avoid: frozenset[str] = frozenset()
         failure: BackendError | None = None
+        asked = False
         for _ in range(MAX_ATTEMPTS):
             mark = now
+            live.enter("queue")
             pool = self._pool_for(request)  # asked for anew: one that is not in use may have been let go
+            if trial and failure is None and pool.hosts and self._trials.here():
+                raise NotDistributable(Reason.TRIAL_COMPILE)
             try:
-                host = await pool.acquire(prepared.toolchain, avoid, self._places.get(prepared.job.source, ""))
+                host = await pool.acquire(
+                    prepared.toolchain,
+                    avoid,
+                    self._places.get(prepared.job.source, ""),
+                    prepared.job,
+                    self._exact_for(request),
+                )
             except NotDistributable as error:
                 if failure is not None and error.reason in _NO_HOST_LEFT:
                     raise failure from error
+                if error.reason is Reason.HOSTS_DOWN and style is not None and not style.fallback and not asked:
+                    asked = True  # the job must not be done here: see whether they are back
+                    await settle(pool, prepared.toolchain)
+                    continue
                 raise
             now = time.monotonic()
             phases["queue"] = phases.get("queue", 0.0) + now - mark
+            live.enter("remote", host.backend.name)
             try:
                 outcome = await self._on_host(host, pool, prepared, record)
                 now = time.monotonic()
+                if trial:
+                    self._trials.took(False, now - ready)
                 return self._accept(request, prepared, outcome, caller, host, record, now)
             except BackendError as error:
                 failure = error
@@ -204,8 +264,7 @@ class JobRunner:
             else:
                 break
             now = time.monotonic()
-        assert failure is not None  # noqa: S101  # every turn of the loop ended in one
-        raise failure
+        raise failure or NotDistributable(Reason.HOSTS_DOWN)
 
     async def _on_host(self, host: Host, pool: Pool, prepared: Prepared, record: dict[str, Any]) -> Outcome:
         begun = time.monotonic()

@@ -91,6 +91,7 @@ class Agent:
             self.handed,
             self.verifier,
             self.quarantine.sentence,
+            self.hosts.exact_for,
         )
         self.control = Control(self)
         self.connections: set[LauncherConnection] = set()
@@ -375,8 +376,12 @@ def serve(config: Config) -> int:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     # The environment is that of whoever started the agent; each job brings its own.
-    others = load({name: value for name, value in os.environ.items() if name not in ("MANYCC_HOSTS", "MANYCC_VERIFY")})
-    config = dataclasses.replace(config, hosts=others.hosts, verify=others.verify)
+    of_jobs = ("MANYCC_HOSTS", "MANYCC_VERIFY", "MANYCC_SAME_BYTES")
+    kept = {name: value for name, value in os.environ.items() if name not in of_jobs}
+    others = load(kept, distcc=False)
+    config = dataclasses.replace(
+        config, hosts=others.hosts, verify=others.verify, same_bytes=others.same_bytes, origins=others.origins
+    )
     try:
         return asyncio.run(_run(config))
     except Exception:  # the process's boundary: the log is the only place left to say it

@@ -6,9 +6,10 @@ import asyncio
 from typing import Final
 
 from manycc.backends.base import State
+from manycc.backends.distcc import CANNOT_KEEP
 from manycc.errors import BackendError
-from manycc.job import Toolchain
-from manycc.schedule.pool import Pool, PoolBackend
+from manycc.job import Job, Toolchain
+from manycc.schedule.pool import EXCLUDED, Pool, PoolBackend
 
 SETTLE_S: Final = 2.0
 
@@ -18,8 +19,22 @@ def verdict(backend: PoolBackend, toolchain: Toolchain) -> str:
     if backend.state is not State.READY:
         return backend.why or "not connected yet"
     if backend.proven(toolchain):
+        if not backend.exact:
+            return "can: its compiler makes the same objects of the canaries"
         return "can: it has the same compiler, byte for byte"
     return f"cannot: {backend.refusal(toolchain)}" if backend.refusal(toolchain) else "has not said yet"
+
+
+async def stock_verdict(backend: PoolBackend, job: Job, exact: bool) -> str:
+    """What a stock distccd that serves the toolchain is for this very job, in a sentence; "" if it just can."""
+    if exact:
+        return f"cannot: {EXCLUDED}"
+    await backend.prove_job(job)
+    if (objection := backend.objection(job)) is not None:
+        return f"cannot: {objection[1]}"
+    if backend.state is State.READY and not backend.keeps_bytes(job):
+        return f"can, where no manycc node does it, but not to the same bytes: {CANNOT_KEEP}"
+    return ""
 
 
 async def settle(pool: Pool, toolchain: Toolchain | None = None) -> None:

@@ -48,6 +48,9 @@ class Backend(Protocol):
     def connect(self) -> None:
         """Begin to connect, or to retry, in the background. Never blocks."""
 
+    def retry(self) -> None:
+        """A job is there, and the host is down: try again, unless that was done a moment ago."""
+
     def on_change(self, callback: Callable[[], None]) -> Callable[[], None]:
         """Call back when state, slots or refusals change. Returns what ends the subscription."""
 

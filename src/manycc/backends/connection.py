@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from manycc.errors import BackendGone, InputsChanged, WireError
 from manycc.job import FILE, LINK, Input, Job
-from manycc.reasons import Reason
+from manycc.reasons import BY_CODE, Reason
 from manycc.wire import native
 
 MAX_UPLOADS: Final = 10_000
@@ -86,6 +86,10 @@ class Connection(asyncio.Protocol):
         self._heard = self._loop.time()
         self.closed = ""
         """Why it is closed; empty while it is open."""
+        self.reason = Reason.NODE_LOST
+        """What that means for its jobs, once it is closed."""
+        self.hung_up = False
+        """Whether the other side closed it instead of greeting: it may speak another protocol."""
         self.welcome: asyncio.Future[dict[str, Any]] = self._loop.create_future()
 
     # -- asyncio.Protocol
@@ -110,26 +114,27 @@ class Connection(asyncio.Protocol):
                 self._receive(message, framer.length)
         except (WireError, ValueError, TypeError, IndexError, KeyError, OverflowError) as error:
             # A peer's malformed message shows as any of these; it is cut off, never trusted further.
-            self.abort(f"the peer broke the protocol: {error}")
+            self.abort(f"the peer broke the protocol: {error}", Reason.PROTOCOL)
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.welcome.done():
+            self.hung_up = not self.closed
             self.abort("it hung up without a greeting: it is of another version, or does not let this machine in")
         else:
             self.abort(f"the connection broke: {exc}" if exc else "the node closed the connection")
 
     # -- life
 
-    def abort(self, why: str) -> None:
-        """Close at once; every job under way raises BackendGone."""
+    def abort(self, why: str, reason: Reason = Reason.NODE_LOST) -> None:
+        """Close at once; every job under way raises BackendGone with that reason."""
         if self.closed:
             return
         self.closed = why
+        self.reason = reason
         if self._transport is not None:
             self._transport.abort()
         for upload in self._uploads:
             upload.cancel()
-        reason = Reason.PROTOCOL if "protocol" in why else Reason.NODE_LOST
         for pending in self._jobs.values():
             if not pending.future.done():
                 pending.future.set_exception(BackendGone(reason, why))
@@ -154,7 +159,7 @@ class Connection(asyncio.Protocol):
     def send(self, message: list[Any]) -> None:
         """Queue one message. Raises BackendGone on a closed connection."""
         if self.closed or self._transport is None:
-            raise BackendGone(Reason.NODE_LOST, self.closed)
+            raise BackendGone(self.reason, self.closed)
         self._transport.write(native.pack(message))
 
     def retire(self, item: Input) -> None:
@@ -169,7 +174,7 @@ class Connection(asyncio.Protocol):
     def start(self, job: Job, toolchain: int, expected_rss: int) -> tuple[int, Pending]:
         """Send a job with whatever announcements it needs, in one write."""
         if self.closed or self._transport is None:
-            raise BackendGone(Reason.NODE_LOST, self.closed)
+            raise BackendGone(self.reason, self.closed)
         numbers = self._numbers
         frames = b""
         try:
@@ -252,7 +257,7 @@ class Connection(asyncio.Protocol):
             if not self.welcome.done():
                 self.welcome.set_result(_mapping(message[1]))
         elif kind == native.BYE:
-            self.abort(f"the node is closing: {str(message[1])[:500]}")
+            self.abort(f"the node hung up: {str(message[1])[:500]}", _why_gone(message))
         elif kind != native.PONG:
             raise WireError(f"unknown message {kind}")
 
@@ -288,8 +293,10 @@ class Connection(asyncio.Protocol):
     def _uploaded(self, task: asyncio.Task[None]) -> None:
         self._uploads.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            what = "the peer broke the protocol" if isinstance(error, WireError) else "an upload failed"
-            self.abort(f"{what}: {error}")
+            if isinstance(error, WireError):
+                self.abort(f"the peer broke the protocol: {error}", Reason.PROTOCOL)
+            else:
+                self.abort(f"an upload failed: {error}")
 
     async def _upload(self, number: int, digests: list[bytes]) -> None:
         """Send the contents a job lacks. A file that is no longer what was announced ends its job."""
@@ -345,6 +352,11 @@ class Connection(asyncio.Protocol):
 def _without_waiting(path: str, flags: int) -> int:
     """Open what may have become a pipe since it was announced."""
     return os.open(path, flags | os.O_NONBLOCK)
+
+
+def _why_gone(goodbye: list[Any]) -> Reason:
+    code = goodbye[2] if len(goodbye) > 2 else ""
+    return BY_CODE[code] if isinstance(code, str) and code in native.GOODBYES else Reason.NODE_LOST
 
 
 def _mapping(value: Any) -> dict[str, Any]:

@@ -31,7 +31,10 @@ HEARTBEATS: Final = 4
 
 
 class NodeBackend:
-    """One node. Satisfies ``backends.base.Backend``."""
+    """One node. Satisfies ``schedule.pool.PoolBackend``."""
+
+    kind = "manycc node"
+    exact = True
 
     def __init__(
         self,
@@ -54,11 +57,13 @@ class NodeBackend:
         self._silence_s = silence_s
         self._state = State.IDLE
         self._why = ""
+        self._reason = Reason.NODE_LOST  # what being down means for a job that was on its way here
         self._callbacks: list[Callable[[], None]] = []
         self._connection: Connection | None = None
         self._connecting: asyncio.Task[None] | None = None
         self._retry: asyncio.TimerHandle | None = None
         self._retry_s = RETRY_FIRST_S
+        self._rests_until = 0.0
         self._heartbeat: asyncio.TimerHandle | None = None
         self._offered = 0
         self._others = 0
@@ -71,6 +76,9 @@ class NodeBackend:
         self._doubted: set[int] = set()  # refusals that are no longer news
         self._proving: dict[int, asyncio.Future[str]] = {}
         self.release = ""
+        self.hung_up = False
+        """Whether it was there, and hung up instead of greeting; ``silent``: or said nothing."""
+        self.silent = False
 
     # -- what the scheduler reads
 
@@ -106,6 +114,15 @@ class NodeBackend:
         number = self._toolchains.get((toolchain.fingerprint, toolchain.driver), 0)
         return self._verdicts.get(number) == ""
 
+    def objection(self, job: Job) -> tuple[Reason, str] | None:
+        return None  # a node says itself what it cannot do
+
+    async def prove_job(self, job: Job) -> None:
+        pass
+
+    def keeps_bytes(self, job: Job) -> bool:
+        return True
+
     def on_change(self, callback: Callable[[], None]) -> Callable[[], None]:
         self._callbacks.append(callback)
         return lambda: self._callbacks.remove(callback)
@@ -125,8 +142,13 @@ class NodeBackend:
         self._state = State.CONNECTING
         self._connecting = asyncio.get_running_loop().create_task(self._connect())
 
+    def retry(self) -> None:
+        if self._state is State.DOWN and asyncio.get_running_loop().time() >= self._rests_until:
+            self.connect()
+
     async def _connect(self) -> None:
         loop = asyncio.get_running_loop()
+        self.hung_up = self.silent = False
         try:
             async with asyncio.timeout(self._connect_timeout_s):
                 _, connection = await loop.create_connection(self._make_connection, self._address, self._port)
@@ -137,16 +159,18 @@ class NodeBackend:
             if version != native.VERSION:
                 raise BackendGone(Reason.PROTOCOL, f"it speaks version {version}, this agent {native.VERSION}")
             if connection.closed:  # its goodbye came along with its welcome
-                raise BackendGone(Reason.NODE_LOST, connection.closed)
+                raise BackendGone(connection.reason, connection.closed)
             self._offered = max(1, min(_count(welcome, "slots"), 4096))
             self.release = str(welcome.get("release", ""))[:100]
         except TimeoutError:
+            self.silent = self._connection is not None
             self._down("it did not answer in time")
         except socket.gaierror as error:
             self._down(error.strerror or str(error))
         except OSError as error:
             self._down(os.strerror(error.errno) if error.errno else str(error))
         except (BackendError, WireError, ValueError) as error:
+            self.hung_up = self._connection is not None and self._connection.hung_up
             self._down(str(error))
         else:
             self._state = State.READY
@@ -163,12 +187,13 @@ class NodeBackend:
             self._connection.check_alive()
             self._heartbeat = asyncio.get_running_loop().call_later(self._silence_s / HEARTBEATS, self._beat)
 
-    def _down(self, why: str) -> None:
+    def _down(self, why: str, reason: Reason = Reason.NODE_LOST) -> None:
         self._state = State.DOWN
         self._why = why
+        self._reason = reason
         connection, self._connection = self._connection, None
         if connection is not None:
-            connection.abort(why)
+            connection.abort(why, reason)
         self._toolchains.clear()
         self._labels.clear()
         self._verdicts.clear()
@@ -184,6 +209,7 @@ class NodeBackend:
         if self._retry is not None:
             self._retry.cancel()
         loop = asyncio.get_running_loop()
+        self._rests_until = loop.time() + RETRY_FIRST_S
         self._retry = loop.call_later(self._retry_s, self.connect)
         self._retry_s = min(self._retry_s * 2, RETRY_LAST_S)
         self._changed()
@@ -192,10 +218,11 @@ class NodeBackend:
         """The node did something a sound one does not do: leave it alone for a while."""
         self._retry_s = RETRY_LAST_S
         self._down(why)
+        self._rests_until = asyncio.get_running_loop().time() + RETRY_LAST_S
 
     def _on_lost(self, connection: Connection, why: str) -> None:
         if connection is self._connection and self._state is State.READY:
-            self._down(why)
+            self._down(why, connection.reason)
 
     def _on_state(self, pushed: dict[str, Any]) -> None:
         self._others = _count(pushed, "busy") + _count(pushed, "queued")
@@ -223,7 +250,7 @@ class NodeBackend:
             return self._verdicts[number]
         connection = self._connection
         if connection is None:
-            raise BackendGone(Reason.NODE_LOST, self._why)
+            raise BackendGone(self._reason, self._why)
         if number is None:
             self._last_number += 1
             number = self._last_number
@@ -263,7 +290,7 @@ class NodeBackend:
             raise BackendRefused(Reason.NO_TOOLCHAIN, sentence)
         connection = self._connection
         if connection is None:
-            raise BackendGone(Reason.NODE_LOST, self._why)
+            raise BackendGone(self._reason, self._why)
         toolchain = self._toolchains[(job.toolchain.fingerprint, job.toolchain.driver)]
         number, pending = connection.start(job, toolchain, self._peaks.get(job.source, 0))
         try:
@@ -278,7 +305,7 @@ class NodeBackend:
         try:
             outcome = self._outcome(message, pending)
         except (WireError, ValueError, TypeError, IndexError, KeyError, AttributeError, OverflowError) as error:
-            connection.abort(f"the peer broke the protocol: {error}")
+            connection.abort(f"the peer broke the protocol: {error}", Reason.PROTOCOL)
             raise BackendGone(Reason.PROTOCOL, str(error)) from error
         if outcome.peak_rss:
             self._peaks[job.source] = outcome.peak_rss

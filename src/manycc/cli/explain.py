@@ -66,5 +66,8 @@ def _print(answer: client.Answer) -> None:
         )
         for path, length in inputs.get("largest") or []:
             say(f"             {size(length):>9}  {path}")
+    if answer.get("trial"):
+        say("  trial:     of a configure step: done here or on a host, wherever such were done sooner of late")
     for host in hosts:
-        say(f"  host {host.get('name', '?')}: {host.get('sentence', '') or host.get('state', '?')}")
+        kind = f" ({host['kind']})" if host.get("kind") else ""
+        say(f"  host {host.get('name', '?')}{kind}: {host.get('sentence', '') or host.get('state', '?')}")

@@ -17,8 +17,8 @@ def find_launcher(env: Mapping[str, str] | None = None) -> str:
     Raises ManyccError if there is none. It must be a program, not a script of the same name.
     """
     env = os.environ if env is None else env
-    beside = os.path.dirname(os.path.abspath(sys.argv[0]))
-    for folder in [beside, *_folders(env), os.path.dirname(sys.executable)]:
+    beside = [os.path.dirname(path) for path in (os.path.abspath(sys.argv[0]), os.path.realpath(sys.argv[0]))]
+    for folder in [*beside, *_folders(env), os.path.dirname(sys.executable)]:
         path = os.path.join(folder, "manycc")
         if is_program(path):
             return os.path.abspath(path)

@@ -23,7 +23,17 @@ VERBS = {
     "agent": "start, stop or look at this user's agent",
     "doctor": "check this machine's set-up, and say what to do",
     "masquerade": "print a folder of compiler names to put in front of PATH",
+    "compat": "distcc's programs by their own names: print their folder, or install them",
     "node": "serve compiles for other machines",
+}
+
+# distcc's programs: links to manycc-cli, or what the launcher says it was called as; each is a module of manycc.compat.
+PROGRAMS = {
+    "distcc": "distcc",
+    "distccd": "distccd",
+    "lsdistcc": "lsdistcc",
+    "distccmon-text": "distccmon",
+    "pump": "pump",
 }
 
 _EXAMPLES = """\
@@ -61,6 +71,9 @@ def help_text() -> str:
 def main(argv: list[str] | None = None) -> int:
     """Run one verb. ``argv`` without the program's name. Returns the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
+    called = os.environ.pop("MANYCC_CALLED", "") or os.path.basename(sys.argv[0])
+    if argv is None and called in PROGRAMS:
+        return _run_program(called, words)
     verb = words[0] if words else "--help"
     if verb == "--version":
         print(f"manycc {__version__}")
@@ -71,6 +84,33 @@ def main(argv: list[str] | None = None) -> int:
         print(help_text(), end="")
         return 0
     return _run_verb(verb, words[1:])
+
+
+def _run_program(name: str, words: list[str]) -> int:
+    """Run one of distcc's programs; 100 is distcc's code for whatever went wrong."""
+    if sys.getfilesystemencoding() != "utf-8":
+        os.environ["MANYCC_CALLED"] = name
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", "-m", "manycc.cli", *words])  # noqa: S606
+    from importlib import import_module
+
+    from manycc.cli import output
+    from manycc.errors import ManyccError
+
+    output.prepare_streams()
+    try:
+        code: int = import_module(f"manycc.compat.{PROGRAMS[name]}").main(words)
+        sys.stdout.flush()
+        return code
+    except ManyccError as error:
+        output.complain(error, name)
+    except BrokenPipeError:
+        _forget_stdout()
+        return 141
+    except OSError as error:
+        output.complain(ManyccError(error.filename or name, error.strerror or str(error)), name)
+    except KeyboardInterrupt:
+        return 130
+    return 100
 
 
 def _run_verb(verb: str, rest: list[str]) -> int:

@@ -50,7 +50,7 @@ def refresh(folder: str, launcher: str, env: Mapping[str, str]) -> str:
         os.makedirs(folder, mode=0o700, exist_ok=True)
         names |= {name for name in os.listdir(folder) if _COMPILER.fullmatch(name)}
         for name in names:
-            _lead(os.path.join(folder, name), launcher)
+            lead(os.path.join(folder, name), launcher)
     except OSError as error:
         raise ManyccError(f"the folder {folder} cannot be made", error.strerror or str(error)) from error
     return folder
@@ -76,7 +76,7 @@ def compiler_names(env: Mapping[str, str], folder: str, launcher: str) -> set[st
     return names
 
 
-def _lead(path: str, target: str) -> None:
+def lead(path: str, target: str) -> None:
     """Make ``path`` a link to ``target``, in one step if it leads elsewhere."""
     try:
         if os.readlink(path) == target:

@@ -23,6 +23,7 @@ from manycc.cli.parallel import fill_in
 from manycc.cli.quarantine import warn
 from manycc.config import Config
 from manycc.errors import ConfigError, ManyccError
+from manycc.hostlist import parse_hosts, parse_list
 from manycc.monitor import summary
 from manycc.monitor.live import progress_line
 from manycc.monitor.records import Tail
@@ -78,7 +79,7 @@ def _build(settings: Config, command: list[str], hosts: str, jobs: int | None, p
     parallel = fill_in(command, env, jobs or _slots(settings, hosts))
     env |= parallel.env
 
-    names = frozenset(spec.name for spec in config.parse_hosts(hosts))
+    names = frozenset(spec.name for spec in parse_hosts(hosts))
     watch = _Watch(settings, run_id, names, progress and usable(2, env.get("TERM", "")))
     started = time.monotonic()
     try:
@@ -96,7 +97,7 @@ def _build(settings: Config, command: list[str], hosts: str, jobs: int | None, p
 
 def _slots(settings: Config, hosts: str) -> int:
     """How many jobs keep all slots busy, those of this machine included; at least its CPUs."""
-    own = next((spec.slots for spec in config.parse_hosts(hosts) if spec.local and spec.slots), settings.local_slots)
+    own = parse_list(hosts).own_slots or settings.local_slots
     try:
         client.start(settings)[0].close()
         answer = client.ask(settings, {"op": "status", "hosts": hosts}) or {}

@@ -86,6 +86,7 @@ def draw_hosts(answer: dict[str, Any]) -> None:
         rows.append(
             [
                 str(host.get("name", "?")),
+                str(host.get("kind") or ""),
                 STATES.get(state, state),
                 str(host.get("slots") or "?"),
                 str(host.get("busy", 0)),
@@ -93,8 +94,9 @@ def draw_hosts(answer: dict[str, Any]) -> None:
                 "; ".join(filter(None, [str(host.get("why", "")), "QUARANTINED" * bool(host.get("quarantined"))])),
             ]
         )
-    columns = ["host", "state", "slots", "busy", "compilers", "note"]
-    used = [index for index, name in enumerate(columns) if index < 4 or any(row[index] for row in rows)]
+    columns = ["host", "kind", "state", "slots", "busy", "compilers", "note"]
+    always = ("host", "state", "slots", "busy")
+    used = [index for index, name in enumerate(columns) if name in always or any(row[index] for row in rows)]
     print_table(
         [columns[index] for index in used],
         [[row[index] for index in used] for row in rows],

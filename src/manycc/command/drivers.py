@@ -9,6 +9,11 @@ from typing import Final
 GCC: Final = "gcc"
 CLANG: Final = "clang"
 
+_WRAPPERS: Final = frozenset(
+    ("buildcache", "cachepot", "ccache", "clcache", "colorgcc", "distcc", "fastbuild", "firebuild", "gomacc", "icecc",
+     "manycc", "reclient", "rewrapper", "sccache")
+)  # fmt: skip
+
 # A target triple may stand before the name, a version or a thread model after it.
 _NAME: Final = re.compile(
     r"(?:[A-Za-z0-9_][A-Za-z0-9_.+]*-)*"
@@ -33,6 +38,12 @@ def compiler_kind(name: str) -> str | None:
     if not base:
         return None
     return CLANG if base.startswith(CLANG) else GCC
+
+
+def is_wrapper(name: str) -> bool:
+    """Whether the command is a program that runs a compiler."""
+    base = name.rpartition("/")[2]
+    return base in _WRAPPERS or base.partition("-")[0] in _WRAPPERS
 
 
 def is_cxx(name: str) -> bool:

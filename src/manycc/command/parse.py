@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from manycc.command import assembler, response
-from manycc.command.drivers import CLANG, GCC, compiler_kind, is_cxx
+from manycc.command.drivers import CLANG, GCC, compiler_kind, is_cxx, is_wrapper
 from manycc.command.languages import ASSEMBLER, ASSEMBLER_WITH_CPP, MODULE, SENT, language_of
 from manycc.command.outputs import NULL, all_outputs, auxiliary_base, main_output
 from manycc.command.reading import Reading
@@ -99,7 +99,7 @@ def parse(
         raise NotDistributable(Reason.BAD_COMMAND, "an argument cannot be passed on")
     kind = kind or compiler_kind(argv[0])
     if kind not in (GCC, CLANG):
-        raise NotDistributable(Reason.NOT_A_COMPILER, argv[0])
+        raise NotDistributable(Reason.COMPILER_WRAPPER if is_wrapper(argv[0]) else Reason.NOT_A_COMPILER, argv[0])
     unread = ""
     if any(argument[:1] == "@" for argument in argv[1:]):
         argv = [argv[0], *response.expand(argv[1:], cwd, read_file)]

@@ -62,7 +62,7 @@ def decode(line: bytes) -> Record | None:
     if len(line) > MAX_LINE or not line.endswith(b"\n"):
         return None
     try:
-        record = json.loads(line)
+        record = json.loads(line.decode("utf-8", "surrogateescape"))  # launchers write names as they are
     except (ValueError, RecursionError):
         return None
     return record if isinstance(record, dict) else None

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from manycc.config import HostSpec, parse_hosts
 from manycc.errors import ConfigError
+from manycc.hostlist import HostSpec, parse_hosts
 from manycc.monitor.stats import Stats
 from manycc.monitor.units import amount, share, size, span
-from manycc.reasons import BY_CODE, Kind
+from manycc.reasons import BY_CODE, Kind, Reason
+
+STOCK = (Reason.STOCK, Reason.STOCK_COLUMNS, Reason.STOCK_MESSAGES)
 
 
 def on_this_machine(host: str) -> bool:
@@ -22,7 +24,10 @@ def headline(stats: Stats, wall_s: float | None = None) -> str:
     """One line: how many jobs, and where they were done."""
     if not stats.total:
         return "no compile jobs" + ("" if wall_s is None else f" in {span(wall_s)}")
-    parts = [f"{stats.remote} on nodes ({share(stats.remote, stats.total)})"]
+    stock = sum(stats.reasons[reason.code] for reason in STOCK)
+    parts = [f"{stats.remote} on {'hosts' if stock else 'nodes'} ({share(stats.remote, stats.total)})"]
+    if stock:
+        parts.append(f"{stock} of them by stock distccd")
     if stats.cached:
         parts.append(f"{stats.cached} of them from result caches")
     if stats.local:
@@ -46,18 +51,20 @@ def body(stats: Stats) -> list[str]:
     for name, host in sorted(stats.hosts.items(), key=lambda item: (-item[1].jobs, item[0])):
         line = f"{name:{width}}  {amount(host.jobs, 'job')}, {span(host.cpu_s)} CPU"
         lines.append(line + (f", {host.cached} cached" if host.cached else ""))
-    return lines + reason_lines(stats, Kind.LOCAL) + reason_lines(stats, Kind.FAILED_OVER)
+    for kind in (Kind.REMOTE, Kind.LOCAL, Kind.FAILED_OVER):
+        lines += reason_lines(stats, kind)
+    return lines
 
 
 def reason_lines(stats: Stats, kind: Kind) -> list[str]:
-    """One line for each reason of a kind that was met, most frequent first."""
-    label = {Kind.LOCAL: "here", Kind.FAILED_OVER: "failed over", Kind.REMOTE: "on nodes"}[kind]
+    """One line for each reason of a kind that was met, most frequent first; none for what the headline says."""
+    label = {Kind.LOCAL: "here", Kind.FAILED_OVER: "failed over", Kind.REMOTE: "elsewhere"}[kind]
     lines: list[str] = []
     for code, count in stats.reasons.most_common():
         reason = BY_CODE.get(code)
         if reason is None and kind is Kind.LOCAL and code not in BY_CODE:
             lines.append(f"{label} {count}: {code}")
-        if reason is None or reason.kind is not kind:
+        if reason is None or reason.kind is not kind or reason in (Reason.REMOTE, Reason.CACHED):
             continue
         line = f"{label} {count}: {reason.sentence} [{code}]"
         if kind is Kind.FAILED_OVER or reason.hint:

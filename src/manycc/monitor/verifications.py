@@ -23,8 +23,8 @@ import functools
 from collections.abc import Iterable
 from typing import Final
 
-from manycc.config import parse_hosts
 from manycc.errors import ConfigError
+from manycc.hostlist import parse_hosts
 from manycc.monitor.records import Record
 from manycc.monitor.stats import number_of, text_of
 

@@ -11,11 +11,11 @@ import asyncio
 import itertools
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from manycc.backends.base import Backend, State
 from manycc.errors import BackendError, NotDistributable
-from manycc.job import Toolchain
+from manycc.job import Job, Toolchain
 from manycc.reasons import Reason
 
 LOOK_AHEAD: Final = 64
@@ -25,18 +25,38 @@ MAX_PASSED: Final = 64
 """How many may be served before the head of the line because a host suits them better."""
 
 
+EXCLUDED: Final = 'it runs a stock distccd, and same_bytes is "required"'
+
+
 class PoolBackend(Backend, Protocol):
     """What the pool needs beyond the common interface."""
 
     @property
+    def kind(self) -> str:
+        """What it runs, for people; empty while that is not known."""
+
+    @property
     def others(self) -> int:
         """Jobs the host itself reports as running or queued."""
+
+    @property
+    def exact(self) -> bool:
+        """Whether all that it sends back is byte for byte what the compiler here writes."""
 
     def proven(self, toolchain: Toolchain) -> bool:
         """Whether the host has said that it serves this toolchain."""
 
     def verdicts(self) -> list[tuple[str, str]]:
         """What the host has said about toolchains: (label, the refusal's sentence or "")."""
+
+    def objection(self, job: Job) -> tuple[Reason, str] | None:
+        """Why it cannot do this job, although it serves the toolchain; None if nothing is known against it."""
+
+    async def prove_job(self, job: Job) -> None:
+        """Find out whether it objects to a job, if only a trial tells."""
+
+    def keeps_bytes(self, job: Job) -> bool:
+        """Whether this job's object will be what the compiler here writes."""
 
     def distrust(self, why: str) -> None:
         """It returned what a sound host does not: leave it alone for a while."""
@@ -57,13 +77,21 @@ class Host:
         return max(self.busy, self.backend.others) / self.backend.slots
 
 
-class _Waiter:
-    __slots__ = ("avoid", "future", "passed", "prefer", "toolchain")
+class _Demand(NamedTuple):
+    """What a job asks of its host (see ``Pool.acquire``)."""
 
-    def __init__(self, toolchain: Toolchain, avoid: frozenset[str], prefer: str, future: asyncio.Future[Host]) -> None:
-        self.toolchain = toolchain
-        self.avoid = avoid
-        self.prefer = prefer
+    toolchain: Toolchain
+    avoid: frozenset[str]
+    prefer: str
+    job: Job | None
+    exact: bool
+
+
+class _Waiter:
+    __slots__ = ("demand", "future", "passed")
+
+    def __init__(self, demand: _Demand, future: asyncio.Future[Host]) -> None:
+        self.demand = demand
         self.passed = 0
         self.future = future
 
@@ -102,24 +130,35 @@ class Pool:
         """All slots that are there to be used now."""
         return sum(host.backend.slots for host in self.hosts if host.backend.state is State.READY)
 
-    async def acquire(self, toolchain: Toolchain, avoid: frozenset[str] = frozenset(), prefer: str = "") -> Host:
+    async def acquire(
+        self,
+        toolchain: Toolchain,
+        avoid: frozenset[str] = frozenset(),
+        prefer: str = "",
+        job: Job | None = None,
+        exact: bool = False,
+    ) -> Host:
         """A host with a slot taken for this job. Hosts named in ``avoid`` are passed over.
 
         ``prefer`` names the host that did this job before: it has the inputs, perhaps the result, and
         gets it if it has a slot now or as soon as any other.
 
-        Raises NotDistributable: NO_HOSTS, HOSTS_DOWN, NO_TOOLCHAIN, QUARANTINED when no host can do the job, and
-        LOCAL_SLOT when this machine is the best place.
+        Hosts that object to ``job`` are passed over; one that would not keep its bytes gets it only where no other
+        serves it, busy or not. With ``exact``, hosts that do not keep all bytes are never used.
+
+        Raises NotDistributable: NO_HOSTS, HOSTS_DOWN, NO_TOOLCHAIN, QUARANTINED when no host can do the job, a host's
+        objection, SAME_BYTES, and LOCAL_SLOT when this machine is the best place.
         """
         if not self.hosts:
             raise NotDistributable(Reason.LOCAL_SLOT if self._local_compile else Reason.NO_HOSTS)
         # A slot that is free in spite of a line is one that nobody in the line can use.
-        host = self._free_host(toolchain, avoid, prefer)
+        demand = _Demand(toolchain, avoid, prefer, job, exact)
+        host = self._free_host(demand)
         if host is None:
-            self._raise_if_hopeless(toolchain, avoid)
+            self._raise_if_hopeless(demand)
             if self._local_compile is not None and self._local_compile():
                 raise NotDistributable(Reason.LOCAL_SLOT)
-            waiter = _Waiter(toolchain, avoid, prefer, asyncio.get_running_loop().create_future())
+            waiter = _Waiter(demand, asyncio.get_running_loop().create_future())
             self._queue.append(waiter)
             try:
                 return await waiter.future
@@ -159,13 +198,13 @@ class Pool:
             waiter = queue.popleft()
             if waiter.future.done():
                 continue
-            host = self._free_host(waiter.toolchain, waiter.avoid, waiter.prefer)
+            host = self._free_host(waiter.demand)
             if host is not None:
                 host.busy += 1
                 waiter.future.set_result(host)
                 continue
             try:
-                self._raise_if_hopeless(waiter.toolchain, waiter.avoid)
+                self._raise_if_hopeless(waiter.demand)
                 if self._local_compile is not None and self._local_compile():
                     raise NotDistributable(Reason.LOCAL_SLOT)
             except NotDistributable as error:
@@ -180,19 +219,21 @@ class Pool:
             return
         served = 0
         for waiter in itertools.islice(self._queue, LOOK_AHEAD):
-            host = free.get(waiter.prefer)
-            if host is None or waiter.future.done() or waiter.prefer in waiter.avoid:
+            demand = waiter.demand
+            host = free.get(demand.prefer)
+            if host is None or waiter.future.done() or demand.prefer in demand.avoid:
                 continue
             if (
                 host.backend.state is State.READY
-                and host.backend.proven(waiter.toolchain)
-                and not self._barred(waiter.prefer, waiter.toolchain)
+                and host.backend.proven(demand.toolchain)
+                and not self._barred(demand.prefer, demand.toolchain)
+                and self._suits(host.backend, demand)
             ):
                 host.busy += 1
                 waiter.future.set_result(host)
                 served += 1
                 if not self._has_room(host):
-                    del free[waiter.prefer]
+                    del free[demand.prefer]
         if served:
             self._queue = deque([waiter for waiter in self._queue if not waiter.future.done()])
             if self._queue:
@@ -207,20 +248,23 @@ class Pool:
     def _has_room(host: Host) -> bool:
         return host.busy < host.backend.slots
 
-    def _free_host(self, toolchain: Toolchain, avoid: frozenset[str], prefer: str) -> Host | None:
+    def _free_host(self, demand: _Demand) -> Host | None:
+        toolchain, avoid, prefer = demand[:3]
         best: Host | None = None
         best_load = 0.0
         for host in self.hosts:
             backend = host.backend
             if backend.state is State.IDLE:
                 backend.connect()
+            elif backend.state is State.DOWN:
+                backend.retry()
             if backend.state is not State.READY or host.busy >= backend.slots or backend.name in avoid:
                 continue
             if not backend.proven(toolchain):
                 if not backend.refusal(toolchain):
                     self._prove(backend, toolchain)
                 continue
-            if self._barred(backend.name, toolchain):
+            if self._barred(backend.name, toolchain) or not self._suits(backend, demand):
                 continue
             if backend.name == prefer:
                 return host
@@ -228,6 +272,26 @@ class Pool:
             if best is None or load < best_load:
                 best, best_load = host, load
         return best
+
+    def _suits(self, backend: PoolBackend, demand: _Demand) -> bool:
+        """Whether a host that serves the toolchain is one for this very job."""
+        if demand.job is None or backend.exact:
+            return True
+        if _objection(backend, demand) is not None:
+            return False
+        return backend.keeps_bytes(demand.job) or not any(
+            other.backend.keeps_bytes(demand.job) and self._hopeful(other.backend, demand) for other in self.hosts
+        )
+
+    def _hopeful(self, backend: PoolBackend, demand: _Demand) -> bool:
+        """Whether a host can do the job sooner or later."""
+        return not (
+            backend.name in demand.avoid
+            or _is_down(backend)
+            or backend.refusal(demand.toolchain)
+            or self._barred(backend.name, demand.toolchain)
+            or _objection(backend, demand)
+        )
 
     def _prove(self, backend: PoolBackend, toolchain: Toolchain) -> None:
         key = (backend.name, toolchain.fingerprint, toolchain.driver)
@@ -243,25 +307,45 @@ class Pool:
             pass  # the backend is down and says so in its state
         self.hosts_changed()
 
-    def _raise_if_hopeless(self, toolchain: Toolchain, avoid: frozenset[str]) -> None:
+    def _raise_if_hopeless(self, demand: _Demand) -> None:
+        toolchain = demand.toolchain
         refused: list[str] = []
         down: list[str] = []
         barred: list[str] = []
+        objected: list[str] = []
+        reason: Reason | None = None
         for host in self.hosts:
             backend = host.backend
-            if backend.name in avoid:
+            if backend.name in demand.avoid:
                 continue
-            if backend.state is State.DOWN or (backend.state is State.CONNECTING and backend.why):
-                # One that was down is not waited for while it is tried again.
+            if _is_down(backend):
                 down.append(f"{backend.name}: {backend.why}")
             elif sentence := backend.refusal(toolchain):
                 refused.append(f"{backend.name}: {sentence}")
             elif sentence := self._barred(backend.name, toolchain):
                 barred.append(f"{backend.name}: {sentence}")
+            elif (objection := _objection(backend, demand)) is not None:
+                reason = reason or objection[0]
+                objected.append(f"{backend.name}: {objection[1]}")
             else:
                 return
         if barred:
-            raise NotDistributable(Reason.QUARANTINED, "; ".join(barred + refused + down))
+            raise NotDistributable(Reason.QUARANTINED, "; ".join(barred + refused + objected + down))
+        if reason is not None:
+            raise NotDistributable(reason, "; ".join(objected + refused + down))
         if refused:
             raise NotDistributable(Reason.NO_TOOLCHAIN, "; ".join(refused + down))
         raise NotDistributable(Reason.HOSTS_DOWN, "; ".join(down))
+
+
+def _is_down(backend: PoolBackend) -> bool:
+    # One that was down is not waited for while it is tried again.
+    return backend.state is State.DOWN or (backend.state is State.CONNECTING and bool(backend.why))
+
+
+def _objection(backend: PoolBackend, demand: _Demand) -> tuple[Reason, str] | None:
+    if demand.job is None or backend.exact:
+        return None
+    if demand.exact:
+        return Reason.SAME_BYTES, EXCLUDED
+    return backend.objection(demand.job)

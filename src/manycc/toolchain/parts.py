@@ -17,16 +17,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from manycc.command.drivers import is_wrapper
 from manycc.errors import CompilerError, NotDistributable
 from manycc.reasons import Reason
 from manycc.toolchain import elf, probe
 from manycc.toolchain.paths import find_program, walk
-
-WRAPPERS: Final = frozenset(
-    ("buildcache", "cachepot", "ccache", "clcache", "colorgcc", "distcc", "fastbuild", "firebuild", "gomacc", "icecc",
-     "manycc", "reclient", "rewrapper", "sccache")
-)  # fmt: skip
-"""Programs that are called by a compiler's name and run a compiler."""
 
 _compiler_name: Final = re.compile(
     r"(?:[\w.+]+-)*(?:gcc|g\+\+|c\+\+|cc|c89|c99|clang|clang\+\+)(?:-?\d+(?:\.\d+)*)?(?:-(?:posix|win32))?"
@@ -120,7 +115,7 @@ def _admit(path: str) -> str:
     except OSError as error:
         raise NotDistributable(Reason.NOT_A_COMPILER, f"{path}: {error.strerror}") from error
     for name in [os.path.basename(place) for place, _ in links] + [os.path.basename(real)]:
-        if name in WRAPPERS or name.partition("-")[0] in WRAPPERS:
+        if is_wrapper(name):
             raise NotDistributable(Reason.COMPILER_WRAPPER, f"{path} is {name}")
     if start.startswith(b"#!"):
         interpreter = os.fsdecode(start[2:].split(b"\n")[0].strip())

@@ -16,6 +16,7 @@ from manycc.job import OutputFile, Toolchain
 from manycc.reasons import Reason
 from manycc.schedule.pool import Host, Pool
 from manycc.verify.compare import observed
+from manycc.verify.field import KNOWN_TO_DIFFER
 from manycc.verify.sample import Sample
 from manycc.wire.launcher import Request
 
@@ -75,7 +76,8 @@ class ByHand:
         outputs.verify(job, outcome.outputs, prepared.expected, outcome.exit_code)
         agent.runner.started += 1
         number = agent.runner.started
-        self._samples[number] = Sample(host.backend.name, number, request, prepared, observed(outcome))
+        if outcome.reason not in KNOWN_TO_DIFFER:  # else there is nothing to confirm: nobody is to blame
+            self._samples[number] = Sample(host.backend.name, number, request, prepared, observed(outcome))
         while len(self._samples) > MAX_REMEMBERED:
             del self._samples[next(iter(self._samples))]
         await asyncio.to_thread(_write, folder, outcome.outputs, {"stdout": outcome.stdout, "stderr": outcome.stderr})

@@ -22,6 +22,7 @@ from manycc.monitor import records
 from manycc.monitor.records import RecordLog
 from manycc.monitor.units import amount
 from manycc.monitor.verifications import DIFFERENT, EQUAL, SKIPPED, VERDICTS, VOID, last_equal, suspects
+from manycc.reasons import Reason
 from manycc.verify.compare import Judgement, Observed, differing, judge, proves_nothing
 from manycc.verify.explain import explained
 from manycc.verify.quarantine import Quarantine, entry_for
@@ -34,6 +35,10 @@ log = logging.getLogger(__name__)
 
 LOOK_S: Final = 1.0
 """How often it is looked whether this machine is idle, while there is a sample."""
+
+
+KNOWN_TO_DIFFER: Final = (Reason.STOCK_COLUMNS, Reason.STOCK_MESSAGES)
+"""Answers that are accepted although they are not what the compiler here writes: no host is to blame."""
 
 
 class Compiler(Protocol):
@@ -89,7 +94,11 @@ class Verifier:
 
     def take(self, host: str, number: int, request: Request, prepared: Prepared, outcome: Outcome) -> Sample | None:
         """A sample of an answer that is about to be placed, if it is the job's turn."""
-        return self._sampler.take(host, number, request, prepared, outcome)
+        sample = self._sampler.take(host, number, request, prepared, outcome)
+        if sample is not None and outcome.reason in KNOWN_TO_DIFFER:
+            self._note(sample, SKIPPED, outcome.reason.sentence)
+            return None
+        return sample
 
     def add(self, sample: Sample) -> None:
         """The sample's answer was accepted: verify it when there is time."""

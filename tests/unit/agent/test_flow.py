@@ -64,6 +64,8 @@ class FakeNode:
     slots = 1
     others = 0
     why = ""
+    exact = True
+    kind = "manycc node"
 
     def __init__(self, name: str, outcome: Callable[[Job], Awaitable[Outcome]]) -> None:
         self.name = name
@@ -81,6 +83,9 @@ class FakeNode:
         return []
 
     def connect(self) -> None:
+        pass
+
+    def retry(self) -> None:
         pass
 
     def on_change(self, callback: Callable[[], None]) -> Callable[[], None]:
@@ -445,7 +450,7 @@ def test_agent_ended_while_a_compiler_runs_here(tmp_path: Path) -> None:
         (NotDistributable(Reason.NOT_A_COMPILER), "", False),
     ],
 )
-def test_what_runs_inside_the_holder_of_a_slot_needs_none(
+def test_the_holder_of_a_slot_makes_way_for_what_it_runs(
     tmp_path: Path, error: NotDistributable, guard: str, waits: bool
 ) -> None:
     async def test() -> None:

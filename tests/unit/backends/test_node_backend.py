@@ -338,6 +338,32 @@ def test_malformed_answers_cut_the_peer_off(bad: list[Any]) -> None:
     play(test)
 
 
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        (["node-busy"], Reason.NODE_BUSY),
+        (["protocol"], Reason.PROTOCOL),
+        (["node-lost"], Reason.NODE_LOST),
+        ([], Reason.NODE_LOST),
+        (["cached"], Reason.NODE_LOST),
+        ([["protocol"]], Reason.NODE_LOST),
+        ([7, "protocol"], Reason.NODE_LOST),
+    ],
+)
+def test_a_goodbye_says_what_it_means_for_jobs(code: list[Any], reason: Reason) -> None:
+    async def test(node: PlayedNode, backend: NodeBackend) -> None:
+        task = asyncio.create_task(backend.run(job()))
+        await node.next(native.JOB)
+        node.say([native.BYE, "a protocol of words", *code])  # the sentence is for people only
+        with pytest.raises(BackendGone, match="a protocol of words") as under_way:
+            await task
+        with pytest.raises(BackendGone) as late:  # it had got its place before the goodbye came
+            await backend.run(job())
+        assert under_way.value.reason is late.value.reason is reason
+
+    play(test)
+
+
 def test_lost_connection_ends_jobs_and_is_retried() -> None:
     async def test(node: PlayedNode, backend: NodeBackend) -> None:
         task = asyncio.create_task(backend.run(job()))

@@ -180,7 +180,7 @@ def test_agent_verbs(cli: Cli, home: Path) -> None:
         assert cli("agent", "stop").stdout == f"the agent was stopped (pid {os.getpid()})\n"
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="only root can act as another user")
+@pytest.mark.skipif(os.getuid() != 0, reason="NOT TESTED: only root can act as another user")
 def test_another_users_agent_is_not_talked_to(config: Config, home: Path) -> None:
     os.mkdir(config.runtime_dir, 0o700)
     code = (

@@ -13,7 +13,7 @@ import pytest
 from cli_support import STATUS, Cli, ControlAgent, as_json
 
 from manycc import __version__
-from manycc.cli import doctor, probe
+from manycc.cli import doctor, nodechecks, probe
 from manycc.config import Config, load
 from manycc.errors import ManyccError
 from manycc.monitor.records import RecordLog
@@ -137,16 +137,18 @@ def test_compilers(config: Config, tools: Path, monkeypatch: pytest.MonkeyPatch)
 def test_sealing(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bwrap = tmp_path / "bwrap"
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert levels(doctor.check_sealing(config)) == ["warn"]
+    assert levels(nodechecks.check_sealing(config)) == ["fail", "warn"]
+    (tmp_path / "prlimit").symlink_to("/bin/true")
+    assert levels(nodechecks.check_sealing(config)) == ["warn"]
     bwrap.write_text("#!/bin/sh\necho no namespaces >&2\nexit 1\n")
     bwrap.chmod(0o755)
-    (finding,) = doctor.check_sealing(config)
+    (finding,) = nodechecks.check_sealing(config)
     assert finding.level == "warn"
     assert "no namespaces" in finding.text
     bwrap.write_text("#!/bin/sh\nexit 0\n")
-    assert levels(doctor.check_sealing(config)) == ["ok"]
+    assert levels(nodechecks.check_sealing(config)) == ["ok"]
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: (_ for _ in ()).throw(subprocess.TimeoutExpired("b", 10)))
-    assert levels(doctor.check_sealing(config)) == ["warn"]
+    assert levels(nodechecks.check_sealing(config)) == ["warn"]
 
 
 def test_clock(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,6 +42,9 @@ class FakeBackend:
         self.connects += 1
         self.state = State.CONNECTING
 
+    def retry(self) -> None:
+        pass
+
     def on_change(self, callback: Callable[[], None]) -> Callable[[], None]:
         self.callbacks.append(callback)
         return lambda: self.callbacks.remove(callback)
