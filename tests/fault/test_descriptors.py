@@ -20,13 +20,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from limits import root_only
 from phases import MARK, agent_pid, node_pid, nothing_left
 from traced import alive
 
 from manycc.reasons import BY_CODE, Kind
 from manycc.testing.cluster import Cluster
-from manycc.testing.requirements import need
+from manycc.testing.requirements import need, need_root
 
 BUSY_S = 60.0
 _USER = 54321
@@ -102,7 +101,7 @@ def open_folder() -> Iterator[Path]:
 
 def test_node_whose_user_has_few_processes(open_folder: Path) -> None:
     need("prlimit", "setpriv", "gcc", "bwrap")
-    root_only("become another user")
+    need_root("become another user")
     work = open_folder / "work"
     work.mkdir()
     cluster = Cluster(str(open_folder / "c"), nodes=1, jobs=4)
@@ -110,7 +109,7 @@ def test_node_whose_user_has_few_processes(open_folder: Path) -> None:
     os.chown(cluster.folder, _USER, _USER)
     user = ["setpriv", f"--reuid={_USER}", f"--regid={_USER}", "--clear-groups"]
     if subprocess.run([*user, "test", "-x", cluster.launcher], check=False).returncode:
-        pytest.skip(f"NOT TESTED: {cluster.launcher} is where other users cannot reach it")
+        pytest.skip(f"NOT TESTED with this checkout: other users cannot reach {cluster.launcher}")
     cluster.nodes[0].program[:0] = ["prlimit", "--nproc=100:100", *user]
     with cluster:
         node = node_pid(cluster)

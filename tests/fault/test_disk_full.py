@@ -23,7 +23,7 @@ from pathlib import Path
 import pytest
 from limits import Disk, small_disk
 from phases import agent_pid, nothing_left, status
-from support import until
+from support import compile_equal, until
 
 from manycc.testing.cluster import Cluster
 from manycc.testing.requirements import need
@@ -43,15 +43,8 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 def compiled(cluster: Cluster, folder: Path, text: str) -> str:
     """Compile a source; the object must be the compiler's own. The reason that was recorded, if any was."""
     (folder / "a.c").write_text(text)
-    argv = ["gcc", "-c", "a.c", "-o", "a.o"]
-    subprocess.run(argv, cwd=folder, check=True)
-    wanted = (folder / "a.o").read_bytes()
-    (folder / "a.o").unlink()
     before = len(cluster.records())
-    done = cluster.compile(argv, str(folder))
-    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
-    assert (folder / "a.o").read_bytes() == wanted
-    assert sorted(os.listdir(folder)) == ["a.c", "a.o"]
+    compile_equal(cluster, folder, ["gcc", "-c", "a.c", "-o", "a.o"])
     until(lambda: status(cluster).get("jobs", {"running": 0})["running"] == 0)  # a local job's record comes last
     records = cluster.records()[before:]
     return str(records[-1]["reason"]) if records else ""

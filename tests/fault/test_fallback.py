@@ -16,6 +16,7 @@ from proxy import CuttingProxy
 from support import ARGV, SLOW, SLOW_NAME, SMALL, any_process, check, compilers, local_object, until
 
 from manycc.testing.cluster import Cluster
+from manycc.testing.requirements import need, need_root
 from manycc.wire import native
 
 
@@ -186,8 +187,8 @@ def test_store_damaged_on_disk(cluster: Cluster, work: Path) -> None:
 
 
 def test_wrong_toolchain_is_refused_with_the_difference(tmp_path: Path, work: Path) -> None:
-    if os.getuid() != 0 or shutil.which("unshare") is None:
-        pytest.skip("NOT TESTED: needs root and unshare for a node with another compiler")
+    need("unshare")
+    need_root("have a node with another compiler")
     driver = os.path.realpath("/usr/bin/gcc")
     other = tmp_path / "gcc"
     shutil.copy(driver, other)
@@ -218,8 +219,7 @@ def test_wrong_toolchain_is_refused_with_the_difference(tmp_path: Path, work: Pa
 
 @pytest.mark.parametrize("megabytes", [8, 400])
 def test_full_disk_on_the_node(tmp_path: Path, work: Path, megabytes: int) -> None:
-    if os.getuid() != 0:
-        pytest.skip("NOT TESTED: needs root to mount a small file system")
+    need_root("mount a small file system")
     disk = tmp_path / "disk"
     disk.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(disk)], check=True)

@@ -10,8 +10,6 @@ the node has too little for any job  node-memory     done here; the node is used
 
 from __future__ import annotations
 
-import os
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +18,7 @@ from typing import Any
 import pytest
 from limits import MemoryGroup, memory_group
 from phases import MARK, agent_pid, node_pid, nothing_left
+from support import check
 from traced import alive
 
 from manycc.testing.cluster import Cluster
@@ -51,16 +50,7 @@ def compiled(cluster: Cluster, folder: Path, text: str) -> dict[str, Any]:
     """Compile a source; the object must be the compiler's own. The record."""
     source = folder / f"{MARK}.c"
     source.write_text(text)
-    argv = ["gcc", "-c", source.name, "-o", "a.o"]
-    subprocess.run(argv, cwd=folder, check=True)
-    wanted = (folder / "a.o").read_bytes()
-    (folder / "a.o").unlink()
-    before = len(cluster.records())
-    done = cluster.compile(argv, str(folder))
-    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
-    assert (folder / "a.o").read_bytes() == wanted
-    assert sorted(os.listdir(folder)) == [source.name, "a.o"] or sorted(os.listdir(folder)) == ["a.o", source.name]
-    return cluster.wait_records(before + 1)[-1]
+    return check(cluster, folder, ["gcc", "-c", source.name, "-o", "a.o"])
 
 
 def test_a_compile_takes_all_memory(shared: Cluster, tmp_path: Path) -> None:

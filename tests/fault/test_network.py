@@ -54,11 +54,13 @@ def _cases() -> Iterator[Case]:
             lost = damaged = ("hosts-down", "remote")
         else:
             lost, damaged = ("node-lost",), ("protocol",)
+        # One that hangs up instead of greeting may be a distccd: it is greeted once more, to be sure.
+        again = ("remote",)
         for fault in ENDING:
-            yield Case(step, fault, lost, 0, "nothing")
+            yield Case(step, fault, again if step in GREETING else lost, 0, "nothing")
         for fault in DAMAGING:
             if step != PREAMBLE or fault == "flip-body":
-                yield Case(step, fault, damaged, 0, "nothing")
+                yield Case(step, fault, again if step == PREAMBLE else damaged, 0, "nothing")
         for fault in SILENT:
             if fault == "stall" or step in ("JOB", "RESULT"):
                 if step in GREETING:

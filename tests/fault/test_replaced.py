@@ -10,10 +10,10 @@ import subprocess
 import time
 from pathlib import Path
 
-import pytest
 from support import SLOW, compilers, local_object, until
 
 from manycc.testing.cluster import Cluster
+from manycc.testing.requirements import need, need_root
 from manycc.wire import launcher as wire
 
 
@@ -127,8 +127,8 @@ def upgrade(driver: Path) -> None:
 
 
 def test_compiler_upgraded_on_both_sides(tmp_path: Path, work: Path) -> None:
-    if os.getuid() != 0 or shutil.which("unshare") is None:
-        pytest.skip("NOT TESTED: needs root and unshare for a node with a compiler of its own")
+    need("unshare")
+    need_root("have a node with a compiler of its own")
     mine = make_compiler(tmp_path / "T")
     theirs = tmp_path / "theirs"
     shutil.copytree(tmp_path / "T", theirs)

@@ -23,7 +23,7 @@ from phases import MARK, nothing_left
 from support import until
 
 from manycc.testing.cluster import Cluster
-from manycc.testing.requirements import need
+from manycc.testing.requirements import need, need_root
 
 VALUE = b"4711"
 
@@ -174,8 +174,7 @@ def programs() -> list[str]:
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     need("bwrap", "gcc")
-    if os.getuid() != 0:
-        pytest.skip("NOT TESTED: needs root to write into a node's store")
+    need_root("write into a node's store")
     folder = tmp_path_factory.mktemp("altered")
     work = folder / "work"
     work.mkdir()

@@ -203,7 +203,10 @@ LIES = (
     Lie("a flood of questions", "protocol", answers=for_ever([native.MISSING, None, [bytes(32)]])),
     Lie("no verdict", "no-toolchain", answers=never(native.TOOLCHAIN), limit="MANYCC_JOB_TIMEOUT", detail="in time"),
     Lie("hangs up on the job", "node-lost", answers=to_the_job(END)),
-    Lie("a goodbye to the job", "node-lost", answers=to_the_job([native.BYE, "so long"]), detail="so long"),
+    Lie("a goodbye to the job", "node-busy",
+        answers=to_the_job([native.BYE, "so long", "node-busy"]), detail="so long"),
+    *(Lie(f"a goodbye for {code}", "node-lost", answers=to_the_job([native.BYE, "so long", *code]), detail="so long")
+      for code in ([], ["remote"], [Reason.NODE_MEMORY.code], [["protocol"]])),
     # Greetings.
     Lie("a later version", "hosts-down", welcome(version=99), detail="version 99"),
     Lie("a version that is none", "hosts-down", welcome(version=[])),
