@@ -7,7 +7,7 @@ demo:
 
 test:
 	@scripts/setup.sh test
-	.venv/bin/python -m pytest -q -rs tests
+	.venv/bin/python -m pytest -q -rs -n 2 --dist loadfile tests
 
 test-long:
 	@scripts/setup.sh long

@@ -99,7 +99,7 @@ async def main(rounds: int, profile: bool) -> None:
             collector = Collector(view, f"{folder}/answers.sqlite")
             await bench.collect(collector, 0)
             if number:
-                assert view.reads == 0 and view.scans == 0, (view.reads, view.scans)
+                assert view.contents.reads == 0 and view.contents.scans == 0, (view.contents.reads, view.contents.scans)
             collector.close()
             view.close()
 
