@@ -478,12 +478,11 @@ int main(int argc, char **argv) {
     job.distcc = strcmp(basename(argv[0]), "distcc") == 0;
     if (job.distcc || strncmp(basename(argv[0]), "manycc", strlen("manycc")) == 0) {
         if (argc == 1 || is_among(argv[1], job.distcc ? QUESTIONS : VERBS)) run_cli(argv);
-        const char *dot = strrchr(argv[1], '.');
-        bool named = *argv[1] != '-' && (dot == NULL || !is_among(dot + 1, SUFFIXES));
-        if (!named) argv[0] = "cc";
-        job.argv += named;
-        job.argc -= named;
-        while (job.argc > 1 && strcmp(basename(job.argv[0]), "manycc") == 0) job.argv++, job.argc--; /* a second one */
+        do job.argv++, job.argc--; /* this one's name, and that of a second one */
+        while (job.argc > 1 && is_among(basename(job.argv[0]), " manycc distcc "));
+        const char *dot = strrchr(job.argv[0], '.');
+        bool named = *job.argv[0] != '-' && (dot == NULL || !is_among(dot + 1, SUFFIXES));
+        if (!named) *--job.argv = "cc", job.argc++;
     }
     if (getcwd(job.cwd, sizeof job.cwd) == NULL) *job.cwd = '\0';
     find_compiler();

@@ -5,6 +5,7 @@
 # (without systemd: /opt/manycc/bin/manycc node --daemon). Settings that are there already are left as they are.
 # PREFIX is where manycc goes, PYTHON what it is run by; DESTDIR goes before every path, and then no user is made and nothing is built.
 set -eu
+umask 022 # the node's own user must be able to enter what is made here
 here=$(cd "$(dirname "$0")" && pwd)
 prefix=${PREFIX:-/opt/manycc}
 root=${DESTDIR:-}

@@ -102,6 +102,18 @@ def test_the_same_job_called_as_manycc_says_nothing(place: Place) -> None:
     assert not (place.work / "other-log").exists()
 
 
+@pytest.mark.parametrize("words", ["distcc distcc gcc", "distcc distcc", "distcc manycc gcc"])
+def test_a_second_name_for_manycc_is_passed_over(place: Place, words: str) -> None:
+    """CC="distcc gcc" together with a launcher of CMake's, or a prefix of ccache's."""
+    (place.work / "second.o").unlink(missing_ok=True)
+    count = len(place.cluster.records())
+    done = place.run(*words.split(), "-c", "a.c", "-o", "second.o", PATH=f"{place.programs}:/usr/bin:/bin")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert (place.work / "second.o").exists()
+    (record,) = place.cluster.wait_records(count + 1)[count:]
+    assert record["compiler"] in ("gcc", "cc") and record["reason"] in ("remote", "cached")
+
+
 def test_a_node_that_comes_back_is_used_without_fallback(place: Place) -> None:
     """At once: the job asks again instead of failing, though the agent has just seen the node down."""
     (node,) = place.cluster.nodes

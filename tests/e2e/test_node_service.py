@@ -182,6 +182,9 @@ def test_doctor_looks_at_the_node(node: Configured, tmp_path: Path) -> None:
     words = r"^warn +node-access: .*10\.0\.0\.0/8 may send work .* but the node listens on 127\.0\.0\.1 only\n +do: "
     assert re.search(words, said, re.MULTILINE)
     assert re.search(r"^ok +node-compiler: gcc: gcc ", said, re.MULTILINE)
+    said = doctor(f'port = {node.port}\nlisten = "*"\nallow = "10.0.0.0/8"\n')
+    words = rf"^warn +node-access: what runs on port {node.port} listens on 127\.0\.0\.1, not as set here"
+    assert re.search(words, said, re.MULTILINE)
     said = doctor("allow = '10.0.0.0/33'\n")
     assert re.search(r"^fail +node-settings: .*node.toml: '10.0.0.0/33' is not a network", said, re.MULTILINE)
     with socket.socket() as other:
@@ -426,7 +429,9 @@ def test_the_sample_of_settings_can_be_read() -> None:
 
 def test_files_are_placed_for_a_package(tmp_path: Path) -> None:
     install = [str(PACKAGING / "install.sh")]
-    assert run(install, env={**os.environ, "DESTDIR": str(tmp_path), "PREFIX": "/usr/lib/manycc"}).returncode == 0
+    env = {**os.environ, "DESTDIR": str(tmp_path), "PREFIX": "/usr/lib/manycc"}
+    assert run(install, env=env, umask=0o077).returncode == 0
+    assert (tmp_path / "etc/systemd/system").stat().st_mode & 0o777 == 0o755  # for the node's own user
     service = tmp_path / "etc/systemd/system/manycc-node.service"
     assert "ExecStart=/usr/lib/manycc/bin/manycc-cli node" in service.read_text()
     assert (tmp_path / "etc/systemd/system/manycc-node.socket").exists()

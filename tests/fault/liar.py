@@ -55,6 +55,7 @@ class Liar(Proxy):
                 _say(self._says(message, said) if self._says else (message,), sink)
         if self._alone.is_set():  # the node has had enough of this silence; the agent is not to know
             link.over.wait()
+        raise EOFError
 
     def _upwards(self, agent: socket.socket, node: socket.socket) -> None:
         first = b""

@@ -20,13 +20,16 @@ DOWN: Final = ("WELCOME", "PROVEN", "STATE", "MISSING", "OUTPUT", "RESULT", "REF
 """What a node says to an agent."""
 _NAMES: Final = {getattr(native, name): name for name in (*UP[1:], *DOWN)}
 _DRIBBLES: Final = 2000
+_LINGER_S: Final = 2.0
+"""For the other direction to end, too, when one has come to its own end."""
 
 
 class Link:
-    """One connection through a proxy: the client's end, the server's end, and whether it is over."""
+    """One connection through a proxy: the client's end, the server's end, and whether half or all of it is over."""
 
     def __init__(self, client: socket.socket, server: socket.socket) -> None:
         self.ends = (client, server)
+        self.half_over = threading.Event()
         self.over = threading.Event()
 
     def close(self) -> None:
@@ -76,9 +79,9 @@ class Proxy:
             link.close()
 
     def pump(self, link: Link, source: socket.socket, sink: socket.socket) -> None:
-        """Forward one direction until its end. The connection is closed when this returns."""
-        while data := source.recv(65536):
-            sink.sendall(data)
+        """Forward one direction. Raises EOFError when it ends by itself; the connection is cut when this returns."""
+        while True:
+            sink.sendall(_receive(source))
 
     def _start(self, work: object, *arguments: object) -> threading.Thread:
         thread = threading.Thread(target=work, args=arguments, daemon=True)  # type: ignore[arg-type]
@@ -111,8 +114,22 @@ class Proxy:
 
     def _carry(self, link: Link, source: socket.socket, sink: socket.socket) -> None:
         with contextlib.suppress(OSError):
-            self.pump(link, source, sink)
+            try:
+                self.pump(link, source, sink)
+            except EOFError:
+                # To close at once would reset the other end, with all that it has not read yet.
+                sink.shutdown(socket.SHUT_WR)
+                if not link.half_over.is_set():
+                    link.half_over.set()
+                    link.over.wait(_LINGER_S)
         link.close()
+
+
+def _receive(source: socket.socket) -> bytes:
+    data = source.recv(65536)
+    if not data:
+        raise EOFError
+    return data
 
 
 class CuttingProxy(Proxy):
@@ -126,7 +143,8 @@ class CuttingProxy(Proxy):
     def pump(self, link: Link, source: socket.socket, sink: socket.socket) -> None:
         """Forward until the bytes are spent."""
         left = self._up if source is link.ends[0] else self._down
-        while data := source.recv(65536):
+        while True:
+            data = _receive(source)
             if left is not None and len(data) >= left:
                 sink.sendall(data[:left])
                 self.cuts += 1
@@ -179,24 +197,17 @@ class FaultyProxy(Proxy):
         upwards = source is link.ends[0]
         if upwards:
             while len(buffer) < len(native.PREAMBLE):
-                buffer += self._receive(source)
+                buffer += _receive(source)
             if not self._forward(link, PREAMBLE, _take(buffer, len(native.PREAMBLE)), sink):
                 return
         while True:
             while len(buffer) < native.HEADER_SIZE or len(buffer) < _frame_size(buffer):
-                buffer += self._receive(source)
+                buffer += _receive(source)
             frame = _take(buffer, _frame_size(buffer))
             if self._frozen.is_set():
                 link.over.wait()
             if not self._forward(link, _name_of(frame), frame, sink):
                 return
-
-    @staticmethod
-    def _receive(source: socket.socket) -> bytes:
-        data = source.recv(65536)
-        if not data:
-            raise ConnectionError("the end")
-        return data
 
     def _forward(self, link: Link, name: str, frame: bytes, sink: socket.socket) -> bool:
         """Pass one frame on, in whatever state; False if the connection is to end."""
@@ -212,6 +223,7 @@ class FaultyProxy(Proxy):
         if fault in ("stall", "freeze"):
             if fault == "freeze":
                 self._frozen.set()
+            link.half_over.set()
             link.over.wait()
             return False
         if fault == "cut":

@@ -57,6 +57,7 @@ cd /
 umount -l run/old
 rmdir run/old
 hostname "$3"
+[ "$2" != / ] || rm -rf /usr/local/bin/manycc /usr/local/bin/manycc-cli /opt/manycc # this machine's own
 ip link set lo up
 id {USER} >/dev/null 2>&1 || useradd --create-home --shell /bin/bash {USER}
 {_STAY}

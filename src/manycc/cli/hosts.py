@@ -30,7 +30,7 @@ def main(argv: Sequence[str]) -> int:
     nodes = [spec for spec in specs if not spec.local and not spec.down]
     for note in listed.notes:
         say(f"manycc: {note}", sys.stderr)
-    if not nodes and not options.json:
+    if not specs and not options.json:
         say('no hosts: set MANYCC_HOSTS="192.168.0.100/6 raspberrypi.local/4", or hosts in')
         say(settings.user_file)
         return 1
@@ -44,7 +44,8 @@ def main(argv: Sequence[str]) -> int:
         print_json({"origin": settings.origin("hosts"), "hosts": hosts})
     else:
         say(f"from {settings.origin('hosts')}:")
-        draw_hosts(answer)
+        if nodes:
+            draw_hosts(answer)
         names = {host.get("name") for host in hosts}
         warn([entry for entry in answer.get("quarantine") or [] if entry.get("host") in names])
         for spec in specs:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from manycc import __version__
@@ -52,6 +53,12 @@ def check_access(config: Config) -> Iterator[Finding]:
     listen = settings.get("listen", "127.0.0.1")
     nets = " ".join(map(str, allow))
     origin = settings.origin("allow")
+    port = settings.get("port", DEFAULT_PORT)
+    if where := _elsewhere(listen, port):
+        text = f"what runs on port {port} listens on {where}, not as set here: by flags or a socket unit of its own"
+        text += f"; it may let in others than {nets} ({origin})"
+        yield Finding(WARN, text, f"see how it was started: {holder(port)}")
+        return
     open_nets = [net for net in allow if net.prefixlen == 0]
     others = any(not net.is_loopback for net in allow)
     is_local = listen not in ANY and may_connect(listen, LOOPBACK)
@@ -82,7 +89,7 @@ def check_port(config: Config) -> Iterator[Finding]:
         yield Finding(OK, f"no node runs here: port {port} is free; manycc node starts one")
         return
     addresses = sorted({listener.address for listener in found})
-    where = "every address" if set(addresses) & set(NEAR) else " and ".join(addresses)
+    where = _places(addresses)
     node = welcome(NEAR.get(addresses[0], addresses[0]), port)
     if node:
         said = f"a node with {node.get('slots')} slots, sandbox: {node.get('sandbox')}"
@@ -140,7 +147,8 @@ def check_user(config: Config) -> Iterator[Finding]:
     barrier = barrier_to(entry, settings.store(os.environ))
     if barrier:
         text = f"{entry.pw_name}, as whom a node of root's would run, cannot enter {barrier}: it would stay root"
-        yield Finding(WARN, text, "install manycc below /opt, or let a user of its own start the node")
+        todo = f"manycc lies best below /opt, its store where STORE says; chmod o+x {barrier} lets that user in"
+        yield Finding(WARN, text, todo)
     else:
         yield Finding(OK, f"a node started by root runs as {entry.pw_name}")
 
@@ -160,6 +168,27 @@ def check_toolchains(config: Config) -> Iterator[Finding]:
     if not lzo.is_available():
         text = "distcc's clients are served without compression only: the Python package lzokay is missing"
         yield Finding(WARN, text, "pip install lzokay, into the environment that manycc is in")
+
+
+def _places(addresses: Iterable[str]) -> str:
+    return "every address" if set(addresses) & set(NEAR) else " and ".join(sorted(set(addresses)))
+
+
+def _elsewhere(listen: str, port: int) -> str:
+    """Where a port is listened on, if that is elsewhere than the settings say; else nothing."""
+    found = [listener.address for listener in listeners(port)]
+    set_here = list(NEAR) if listen in ANY else [listen]
+    if not found or set(found) & set(set_here) or not (listen in ANY or _is_address(listen)):
+        return ""
+    return _places(found)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _settings() -> NodeSettings | None:

@@ -15,7 +15,7 @@ from manycc.wire.launcher import STDERR_TTY, STDOUT_TTY, Request
 def command_of(words: Sequence[str], verb: str) -> list[str]:
     """The compiler's command among a verb's words. Raises ConfigError if there is none."""
     command = list(words[1:] if words[:1] == ["--"] else words)
-    if command and os.path.basename(command[0]) == "manycc":
+    while command and os.path.basename(command[0]) in ("manycc", "distcc"):
         command = command[1:]
     if not command:
         raise ConfigError(f"no command to {verb}", "", f"manycc {verb} -- g++ -O2 -c a.cc")

@@ -39,7 +39,7 @@ class Conventions:
         if not _meant_to_go(reason) or is_trial(*paths):
             return self._say(INFO, f"running locally: it {reason.sentence}{_behind(detail)}"), b""
         if reason is Reason.NO_HOSTS:
-            what = "$DISTCC_HOSTS and the hosts files name no host" + _behind(detail) + "; can't distribute work"
+            what = f"{detail or '$DISTCC_HOSTS and the hosts files name no host'}; can't distribute work"
         else:
             what = f"failed to distribute {source}: {reason.sentence}{_behind(detail)}"
         if self.fallback:

@@ -17,6 +17,7 @@ from typing import Final
 from manycc import config
 from manycc.cli.output import say
 from manycc.compat.programs import link_programs
+from manycc.errors import ConfigError
 
 EXIT_ARGUMENTS: Final = 1
 EXIT_NOT_FOUND: Final = 127
@@ -61,8 +62,22 @@ def changes(env: Mapping[str, str]) -> dict[str, str]:
     changed = {"PATH": ":".join([folder, *others])}
     candidates = env.get("DISTCC_POTENTIAL_HOSTS")
     if candidates is not None and "DISTCC_HOSTS" not in env:
-        # The names may also be a pattern, and the options are words of a shell: that is distcc's custom.
-        ask = [os.path.join(folder, "lsdistcc"), *shlex.split(env.get("LSDISTCC_ARGS", "")), *candidates.split()]
-        found = subprocess.run(ask, stdout=subprocess.PIPE, timeout=LOOK_S, check=False).stdout
-        changed["DISTCC_HOSTS"] = " ".join(os.fsdecode(found).split())
+        found = _serving(os.path.join(folder, "lsdistcc"), env.get("LSDISTCC_ARGS", ""), candidates)
+        if not found:
+            say("pump: no machine of DISTCC_POTENTIAL_HOSTS serves compiles: all is compiled here", sys.stderr)
+        changed["DISTCC_HOSTS"] = " ".join(found)
     return changed
+
+
+def _serving(lsdistcc: str, options: str, candidates: str) -> list[str]:
+    """The hosts that serve compiles. Raises ManyccError."""
+    try:
+        # The names may also be a pattern, and the options are words of a shell: that is distcc's custom.
+        ask = [lsdistcc, *shlex.split(options), *candidates.split()]
+    except ValueError as error:
+        raise ConfigError(f"LSDISTCC_ARGS={options}", str(error), "write it as for a shell, quotes in pairs") from error
+    try:
+        found = subprocess.run(ask, stdout=subprocess.PIPE, timeout=LOOK_S, check=False).stdout
+    except subprocess.TimeoutExpired as error:
+        found = error.output or b""
+    return os.fsdecode(found).split()

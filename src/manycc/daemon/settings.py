@@ -58,14 +58,18 @@ class Setting:
 
 
 def _text(value: object) -> str:
-    if not isinstance(value, str) or "\0" in value or "\n" in value:
+    if not isinstance(value, str) or not value or "\0" in value or "\n" in value:
         raise ValueError("expected a text of one line")
     return value
 
 
 def _path(value: object) -> str:
     # The node changes its folder when it goes to the background, and reads its settings again after that.
-    return os.path.abspath(os.path.expanduser(text)) if (text := _text(value)) else ""
+    return os.path.abspath(os.path.expanduser(_text(value)))
+
+
+def _path_or_stderr(value: object) -> str:
+    return _path(value) if value != "" else ""
 
 
 def _whole(low: int, high: int | None = None) -> Callable[[object], int]:
@@ -139,7 +143,7 @@ SETTINGS: Final = (
     Setting("job_processes", "JOB_PROCESSES", _whole(8), "N", "processes that a job may add (default: 64)", live=True),
     Setting("drain_time", "DRAIN_TIME", _whole(0, 86400), "S",
             "after SIGTERM, seconds that jobs under way have to end (default: 60)", live=True),
-    Setting("log_file", "LOG_FILE", _path, "FILE",
+    Setting("log_file", "LOG_FILE", _path_or_stderr, "FILE",
             "append the log to a file, or /dev/log (default: stderr; with --daemon: node.log)", live=True),
     Setting("log_level", "LOG_LEVEL", _choice("debug", "info", "notice", "warning", "error", "critical"), "LEVEL",
             "how much to log: debug, info (a line a job), notice, warning, error, critical (default: info)", live=True),
@@ -219,6 +223,7 @@ class Sources:
         self.must_exist = files is not None
         chosen = (DEFAULT_FILE, SYSTEM_FILE, user_file) if files is None else files
         self.files = [os.path.abspath(path) for path in chosen]
+        self._absent: set[str] = set()
 
     def load(self) -> NodeSettings:
         """Read everything. Raises ConfigError naming the place of what is wrong."""
@@ -246,8 +251,12 @@ class Sources:
         except (FileNotFoundError, NotADirectoryError) as error:
             if self.must_exist:
                 raise ConfigError(f"{path} cannot be read", error.strerror or "") from error
+            self._absent.add(path)
             return []
         except OSError as error:
+            # Root's home cannot be entered any more once root's rights are given up.
+            if isinstance(error, PermissionError) and path in self._absent:
+                return []
             raise ConfigError(f"{path} cannot be read", error.strerror or str(error)) from error
 
 

@@ -48,7 +48,11 @@ def drop_root(user: str | None, store: str) -> str:
         if user is None:
             return error.what
         raise
-    os.makedirs(store, mode=0o700, exist_ok=True)
+    mask = os.umask(0o022)  # the folders on the way must let that user in
+    try:
+        os.makedirs(store, mode=0o700, exist_ok=True)
+    finally:
+        os.umask(mask)
     for what, path in _needed(store):
         barrier = _barrier(os.path.realpath(path), entry.pw_uid, entry.pw_gid)
         if barrier:

@@ -77,7 +77,7 @@ def test_no_hosts(tmp_path: Path) -> None:
     )  # fmt: skip
     assert refusal == b""
     note, _ = made(tmp_path).kept(Reason.NO_HOSTS, "column 1: 'a:x'", JOB)
-    assert "(column 1: 'a:x'); can't distribute work" in said(note)
+    assert said(note) == "distcc[7] Warning: column 1: 'a:x'; can't distribute work\n"  # it does name one
 
 
 @pytest.mark.parametrize("reason", list(Reason), ids=lambda reason: reason.code)

@@ -17,7 +17,7 @@ from manycc.cli.launcher import find_launcher
 from manycc.cli.main import PROGRAMS
 from manycc.compat import distcc, distccmon, lsdistcc, pump
 from manycc.compat.programs import hidden_from_others, link_compilers, link_programs
-from manycc.errors import ManyccError
+from manycc.errors import ConfigError, ManyccError
 
 
 @pytest.fixture(autouse=True)
@@ -254,6 +254,18 @@ def test_pump_looks_for_hosts_where_that_is_left_to_it(port: int) -> None:
     env = {**os.environ, "DISTCC_POTENTIAL_HOSTS": "127.0.0.1 127.0.0.2", "LSDISTCC_ARGS": f"-r{port} -P3"}
     assert pump.changes(env)["DISTCC_HOSTS"] == f"127.0.0.1:{port},lzo,cpp"
     assert "DISTCC_HOSTS" not in pump.changes({**env, "DISTCC_HOSTS": "pi"})
+
+
+def test_what_goes_wrong_when_pump_looks_for_hosts(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    env = {**os.environ, "DISTCC_POTENTIAL_HOSTS": "127.0.0.1"}
+    with pytest.raises(ConfigError, match="LSDISTCC_ARGS=-p'gcc"):
+        pump.changes({**env, "LSDISTCC_ARGS": "-p'gcc"})
+    assert pump.changes({**env, "LSDISTCC_ARGS": "-r1"})["DISTCC_HOSTS"] == ""
+    assert "no machine of DISTCC_POTENTIAL_HOSTS serves compiles" in capfd.readouterr().err
+    monkeypatch.setattr(pump, "LOOK_S", 0.001)
+    assert pump.changes(env)["DISTCC_HOSTS"] == ""
 
 
 def test_python_runs_them_by_the_name_it_is_told() -> None:

@@ -74,6 +74,29 @@ def test_the_usual_files_need_not_be_there(tmp_path: Path, monkeypatch: pytest.M
         Sources({}, {}, [str(tmp_path / "none")]).load()
 
 
+def test_a_home_that_cannot_be_entered_any_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Started by root, a node reads its settings again as its own user."""
+    monkeypatch.setattr(settings, "DEFAULT_FILE", "/etc/default/none")
+    monkeypatch.setattr(settings, "SYSTEM_FILE", "/etc/none.toml")
+    home = tmp_path / "home"
+    home.mkdir()
+    absent = Sources({}, {"MANYCC_DIR": str(home)})
+    assert absent.load().values == {}
+    (home / "node.toml").write_text("jobs = 2\n")
+    present = Sources({}, {"MANYCC_DIR": str(home)})
+    assert present.load().values == {"jobs": 2}
+    home.chmod(0)
+    root = os.geteuid()
+    os.seteuid(root or 65534)
+    try:
+        assert absent.load().values == {}
+        with pytest.raises(ConfigError, match="cannot be read"):  # what was set must not be forgotten
+            present.load()
+    finally:
+        os.seteuid(root)
+        home.chmod(0o700)
+
+
 @pytest.mark.parametrize("net", ["192.168.0.0/33", "192.168.0.7/24", "everyone", "*", "/0", "10.0.0.0/8 all"])
 @pytest.mark.parametrize("way", ["file", "toml", "toml list", "environment", "flag"])
 def test_a_net_that_is_none_never_lets_anybody_in(tmp_path: Path, net: str, way: str) -> None:
@@ -101,6 +124,8 @@ def test_a_net_that_is_none_never_lets_anybody_in(tmp_path: Path, net: str, way:
         ("node.toml", "allow = []", "expected a network"),
         ("node.toml", "allow = 3", "expected a network"),
         ("node.toml", "name = 3", "expected a text"),
+        ("node.toml", 'listen = ""', "expected a text"),
+        ("node.toml", 'tmpdir = ""', "expected a text"),
         ("manycc", "JOBS=many", "line 1: jobs = 'many'"),
         ("manycc", "PORT=65536", "must be between 0 and 65535"),
         ("manycc", "STORE_SIZE=big", "not a size"),
