@@ -1,6 +1,6 @@
-"""Builds the launcher with this machine's C compiler; all else is in pyproject.toml.
+"""Builds the programs in C with this machine's compiler; all else is in pyproject.toml.
 
-The launcher goes where scripts go, so that ``manycc`` (C) and ``manycc-cli`` (Python) lie side by
+They go where scripts go, so that ``manycc`` (C), ``manycc-ident`` (C) and ``manycc-cli`` (Python) lie side by
 side, in an editable install too. ``CC``, ``CFLAGS`` and ``LDFLAGS`` are honoured.
 """
 
@@ -19,26 +19,29 @@ try:
 except ImportError:  # setuptools before 70.1
     from wheel.bdist_wheel import bdist_wheel
 
-SOURCE = "launcher/manycc.c"
+SOURCES = {"launcher/manycc.c": "manycc", "launcher/ident.c": "manycc-ident"}
+"""Each program's source and name."""
 
 
-class BuildLauncher(build_scripts):
-    """Compiles the one "script" there is."""
+class BuildPrograms(build_scripts):
+    """Compiles the "scripts"."""
 
     def run(self) -> None:
         """Raises ExecError without a C compiler, CompileError if it does not like the source."""
         os.makedirs(self.build_dir, exist_ok=True)
         version = self.distribution.get_version()
-        command = [
-            *shlex.split(os.environ.get("CC") or "cc"), "-std=c11", "-O2", *shlex.split(os.environ.get("CFLAGS", "")),
-            f'-DMANYCC_VERSION="{version}"', SOURCE, "-o", os.path.join(self.build_dir, "manycc"),
-            *shlex.split(os.environ.get("LDFLAGS", "")),
-        ]  # fmt: skip
-        # A static program starts in less than half the time, but not every machine has a static C library.
-        if _compile([*command, "-static"]):
-            problem = _compile(command)
-            if problem:
-                raise CompileError(f"manycc: the launcher does not compile: {shlex.join(command)}\n{problem}")
+        for source, name in SOURCES.items():
+            command = [
+                *shlex.split(os.environ.get("CC") or "cc"), "-std=c11", "-O2",
+                *shlex.split(os.environ.get("CFLAGS", "")), f'-DMANYCC_VERSION="{version}"', source,
+                "-o", os.path.join(self.build_dir, name), *shlex.split(os.environ.get("LDFLAGS", "")),
+            ]  # fmt: skip
+            # A static program starts in less than half the time, but not every machine has a static C library.
+            # One that is not would not start in a sandbox, which has no other files than the compiler's.
+            if _compile([*command, "-static"]):
+                problem = _compile(command)
+                if problem:
+                    raise CompileError(f"manycc: {source} does not compile: {shlex.join(command)}\n{problem}")
 
 
 def _compile(command: list[str]) -> str:
@@ -67,4 +70,4 @@ class PlatformWheel(bdist_wheel):
         return "py3", "none", super().get_tag()[2]
 
 
-setup(scripts=[SOURCE], cmdclass={"build_scripts": BuildLauncher, "bdist_wheel": PlatformWheel})
+setup(scripts=[*SOURCES], cmdclass={"build_scripts": BuildPrograms, "bdist_wheel": PlatformWheel})

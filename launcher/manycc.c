@@ -40,7 +40,7 @@
 #define READY_FD 3              /* where a new agent says that it listens */
 
 #define VERBS " node run explain status hosts stats agent doctor masquerade compat reasons" \
-    " verify help --help -h --version "
+    " verify toolchain help --help -h --version "
 #define QUESTIONS " --help --version --show-hosts -j --scan-includes --show-principal " /* to distcc */
 #define SUFFIXES " c cc cpp cxx cp c++ C i ii m mm mi mii M s S o " /* of what a compiler reads */
 
@@ -472,9 +472,10 @@ static bool is_among(const char *word, const char *list) {
 
 int main(int argc, char **argv) {
     if (argc < 1) return 2;
-    if (stat("/proc/self/exe", &self) != 0) stat((const char *)getauxval(AT_EXECFN), &self);
-    job.argv = argv;
-    job.argc = argc;
+    int own = open("/proc/self/exe", O_RDONLY | O_CLOEXEC); /* not by stat: that is the emulator's, under qemu */
+    if (fstat(own, &self) != 0) stat((const char *)getauxval(AT_EXECFN), &self);
+    close(own);
+    job.argv = argv, job.argc = argc;
     job.distcc = strcmp(basename(argv[0]), "distcc") == 0;
     if (job.distcc || strncmp(basename(argv[0]), "manycc", strlen("manycc")) == 0) {
         if (argc == 1 || is_among(argv[1], job.distcc ? QUESTIONS : VERBS)) run_cli(argv);

@@ -15,7 +15,11 @@ gcc=/usr/lib/gcc/x86_64-linux-gnu/12
 [ "$what" = run ] || packages="$packages gobjc:$gcc/cc1obj gobjc++:$gcc/cc1objplus locales:/usr/share/i18n/locales/de_DE
     gcc-12-plugin-dev:$gcc/plugin/include/gcc-plugin.h gcc-12-locales:/usr/share/locale/de/LC_MESSAGES/gcc-12.mo
     libc6-dev-i386:/usr/include/gnu/stubs-32.h llvm-14:llvm-profdata-14
-    libclang-rt-14-dev:/usr/lib/llvm-14/lib/clang/14.0.6/share/cfi_ignorelist.txt"
+    libclang-rt-14-dev:/usr/lib/llvm-14/lib/clang/14.0.6/share/cfi_ignorelist.txt
+    g++-aarch64-linux-gnu:aarch64-linux-gnu-g++ g++-arm-linux-gnueabihf:arm-linux-gnueabihf-g++
+    qemu-user-static:qemu-aarch64-static debootstrap:/usr/sbin/debootstrap
+    gcc-arm-linux-gnueabi:arm-linux-gnueabi-gcc zstd:zstd bzip2:bzip2
+    python3-yaml:/usr/lib/python3/dist-packages/yaml/__init__.py"
 inc=/usr/include
 [ "$what" != long ] || packages="$packages gettext:msgfmt pkg-config:pkg-config libglib2.0-dev:$inc/glib-2.0/glib.h
     libfreetype-dev:$inc/freetype2/ft2build.h libxml2-dev:$inc/libxml2/libxml/tree.h libjpeg-dev:$inc/jpeglib.h

@@ -197,6 +197,16 @@ class Config:
         return os.path.join(self.cache_dir, "canaries")
 
     @property
+    def equivalence_dir(self) -> str:
+        """Where canaries are compiled for nodes with equivalent compilers (``backends/equivalent.py``)."""
+        return os.path.join(self.cache_dir, "equivalent")
+
+    @property
+    def equivalence_path(self) -> str:
+        """What was found out about such compilers (``toolchain/equivalence.py``)."""
+        return os.path.join(self.state_dir, "equivalent.json")
+
+    @property
     def recompile_dir(self) -> str:
         """Where jobs are compiled again: of nobody's use when no agent is at it."""
         return os.path.join(self.state_dir, "recompile")
@@ -258,6 +268,14 @@ def folders(env: Mapping[str, str]) -> dict[str, str]:
         "cache_dir": os.path.join(env.get("XDG_CACHE_HOME") or os.path.join(home, ".cache"), "manycc"),
         "user_file": os.path.join(env.get("XDG_CONFIG_HOME") or os.path.join(home, ".config"), "manycc/config.toml"),
     }
+
+
+def data_dir(env: Mapping[str, str]) -> str:
+    """Where this user keeps what was brought along and is no setting: toolchains."""
+    if env.get("MANYCC_DIR"):
+        return os.path.abspath(env["MANYCC_DIR"])
+    home = env.get("HOME") or _home()
+    return os.path.join(env.get("XDG_DATA_HOME") or os.path.join(home, ".local/share"), "manycc")
 
 
 def _home() -> str:

@@ -6,6 +6,7 @@
     ├── ConfigError                  a host list, a file or a flag that cannot be read
     │   └── ListenError              an address or port that cannot be listened on
     ├── CompilerError                the named compiler cannot be probed or is no compiler
+    ├── ToolchainError               a toolchain cannot be had, added or removed
     ├── StoreError                   the content store cannot do what was asked
     │   ├── StoreFull                no room on the disk or within the bound
     │   └── DigestMismatch           bytes that are not what their name says
@@ -61,6 +62,10 @@ class ListenError(ConfigError):
 
 class CompilerError(ManyccError):
     """A compiler that cannot be probed, or a file that is no compiler."""
+
+
+class ToolchainError(ManyccError):
+    """A toolchain that cannot be had, added or removed; what was begun is undone."""
 
 
 class StoreError(ManyccError):

@@ -12,13 +12,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from enum import StrEnum
+from typing import Final, NamedTuple
 
 from manycc.reasons import Reason
 
 FILE: Final = 0
 LINK: Final = 1
 FOLDER: Final = 2
+
+
+class Way(StrEnum):
+    """How a node comes to serve a toolchain: it has the same bytes, was sent them, or has an equivalent compiler."""
+
+    SAME = "same"
+    SHIPPED = "shipped"
+    EQUIVALENT = "equivalent"
 
 
 class Input:
@@ -59,7 +68,9 @@ class Toolchain:
     is the absolute path it was called by (after the PATH look-up, links kept); ``links`` is the
     chain of (path, target) links that leads from there to the real file, and the links among its
     parts. ``components`` names the parts a person knows ("driver", "cc1", "cc1plus", "as", …) with
-    their digests, so that a refusal can say which one differs.
+    their digests, so that a refusal can say which one differs. ``host`` is what its programs run on
+    (``toolchain/machines.py``). ``facts`` is what the compiler says of itself (``toolchain/facts.py``): short,
+    printable, by name.
     """
 
     fingerprint: str
@@ -71,6 +82,20 @@ class Toolchain:
     files: tuple[ToolFile, ...]
     links: tuple[tuple[str, str], ...]
     components: Mapping[str, bytes]
+    host: str = ""
+    facts: Mapping[str, str] = field(default_factory=dict)
+
+
+class Repair(NamedTuple):
+    """What makes an equivalent compiler write what the job's own does.
+
+    ``search``: the folders that the job's compiler searches by itself, in order; ``options`` state its
+    defaults; ``ident`` is its .ident string.
+    """
+
+    search: tuple[str, ...]
+    options: tuple[str, ...]
+    ident: str
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -128,7 +153,8 @@ class Outcome:
     """What a backend answers for a job that it ran to its end (also to a compile error).
 
     Times in seconds; ``cpu_s`` and ``peak_rss`` (bytes) are the compiler's own on the node, zero
-    where unknown. ``sent`` and ``received`` are bytes on the wire for this job.
+    where unknown. ``sent`` and ``received`` are bytes on the wire for this job. ``way``: how the node serves the
+    toolchain, "" where it was not a node.
     """
 
     reason: Reason
@@ -142,3 +168,4 @@ class Outcome:
     peak_rss: int = 0
     sent: int = 0
     received: int = 0
+    way: str = ""

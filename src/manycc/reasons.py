@@ -163,8 +163,8 @@ class Reason(Enum):
     NO_TOOLCHAIN = (
         "no-toolchain",
         Kind.FAILED_OVER,
-        "no host has this very compiler",
-        "manycc explain says what differs: install the same compiler on the node",
+        "no host can serve this compiler",
+        "manycc explain says why, and manycc toolchain match HOST what to type there",
     )
     QUARANTINED = (
         "quarantined",
@@ -177,6 +177,12 @@ class Reason(Enum):
         Kind.LOCAL,
         "asks for what a stock distccd cannot do, or not to the same bytes",
         "manycc explain says what: run manycc node on a host instead of distccd",
+    )
+    NOT_EQUIVALENT = (
+        "not-equivalent",
+        Kind.LOCAL,
+        "no host is proven to write the same bytes for this command: they have compilers that are only alike",
+        "manycc explain says what differs: install the same revision of the compiler on the node",
     )
     SAME_BYTES = (
         "same-bytes",

@@ -46,7 +46,9 @@ def toolchain_of(driver: str) -> Toolchain:
 class NodeProcess:
     """A real node, listening on a free port of the loopback."""
 
-    def __init__(self, folder: str, *arguments: str, store: str = "", config: str = "") -> None:
+    def __init__(
+        self, folder: str, *arguments: str, store: str = "", config: str = "", toolchains: str = "installed-only"
+    ) -> None:
         os.makedirs(folder, exist_ok=True)
         self.store = store or os.path.join(folder, "store")
         self.log_path = os.path.join(folder, "node.log")
@@ -55,7 +57,7 @@ class NodeProcess:
         self.process = subprocess.Popen(
             [
                 *NODE, *settings, "--port", "0", "--store", self.store, "--log-file", self.log_path,
-                "--ready-fd", str(write), *arguments,
+                "--ready-fd", str(write), "--toolchains", toolchains, *arguments,
             ],
             pass_fds=(write,),
             cwd="/",
@@ -216,13 +218,14 @@ class NativeClient:
             "label": toolchain.label,
             "links": [list(link) for link in toolchain.links],
             "components": dict(toolchain.components),
+            "about": {"kind": toolchain.kind, "host": toolchain.host, "facts": dict(toolchain.facts), "bytes": 0},
             **changes,
         }
         self.send(
             [
                 native.TOOLCHAIN,
                 number,
-                *(said[name] for name in ("fingerprint", "driver", "label", "links", "components")),
+                *(said[name] for name in ("fingerprint", "driver", "label", "links", "components", "about")),
             ]
         )
         message = self.expect(native.PROVEN)
@@ -282,7 +285,8 @@ class NativeClient:
         self.send(
             [
                 native.JOB, job, tc, argv, spec.cwd, [list(pair) for pair in env], spec.umask,
-                array("I", numbers).tobytes(), writable, list(outputs), list(spec.stems), spec.flags, spec.expected_rss,
+                array("I", numbers).tobytes(), writable, list(outputs), list(spec.stems), spec.flags,
+                spec.expected_rss, None,
             ]
         )  # fmt: skip
         return job

@@ -572,7 +572,7 @@ def test_inputs_larger_than_the_store(tmp_path_factory: pytest.TempPathFactory, 
         (number,) = client.announce([(FILE, f"{work}/a.c", digest, 60 << 20)])
         argv = ["gcc", "-c", "a.c", "-o", "a.o"]
         client.send(
-            [native.JOB, 1, tc, argv, work, [], 0, struct.pack("<I", number), [work], [f"{work}/a.o"], [], 0, 0]
+            [native.JOB, 1, tc, argv, work, [], 0, struct.pack("<I", number), [work], [f"{work}/a.o"], [], 0, 0, None]
         )
         answer = client.answer(1)
         assert answer.refused and answer.code == "node-disk"
@@ -769,11 +769,17 @@ def test_a_damaged_result_is_a_miss(tmp_path_factory: pytest.TempPathFactory, gc
 
 
 def test_another_compiler_is_refused_with_what_differs(client: NativeClient, gcc: Toolchain) -> None:
-    said = client.prove(gcc, fingerprint="0" * 64, label="gcc 99.1 x86_64-linux-gnu")
+    about = _about(gcc)
+    said = client.prove(gcc, fingerprint="0" * 64, label="gcc 99.1 x86_64-linux-gnu", about=about)
     assert "gcc 99.1" in said and gcc.version in said
     parts = {**gcc.components, "cc1": b"\0" * 32}
-    assert "cc1" in client.prove(gcc, fingerprint="0" * 64, components=parts)
-    assert client.prove(gcc, driver="/nowhere/no-such-cc", links=[], fingerprint="0" * 64)
+    assert "cc1" in client.prove(gcc, fingerprint="0" * 64, components=parts, about=about)
+    assert client.prove(gcc, driver="/nowhere/no-such-cc", links=[], fingerprint="0" * 64, about=about)
+
+
+def _about(gcc: Toolchain) -> dict[str, Any]:
+    """Of a compiler that does not tell its target: none of the node's can stand in for it."""
+    return {"kind": gcc.kind, "host": gcc.host, "facts": {}, "bytes": 0}
 
 
 def test_links_that_do_not_lead_to_the_driver(client: NativeClient, gcc: Toolchain) -> None:
@@ -804,15 +810,15 @@ def test_a_driver_in_a_place_that_others_may_write_to(client: NativeClient, gcc:
     fake = tmp_path / "gcc"
     fake.write_text(f"#!/bin/sh\ntouch {ran}\n")
     fake.chmod(0o755)
-    assert client.prove(gcc, driver=str(fake), links=[], fingerprint="1" * 64)
+    assert client.prove(gcc, driver=str(fake), links=[], fingerprint="1" * 64, about=_about(gcc))
     os.chmod(tmp_path, 0o777)
     shutil.copy("/bin/true", fake)
-    assert client.prove(gcc, driver=str(fake), links=[], fingerprint="2" * 64)
+    assert client.prove(gcc, driver=str(fake), links=[], fingerprint="2" * 64, about=_about(gcc))
     assert not ran.exists()
 
 
 def test_a_job_without_a_proven_toolchain(client: NativeClient, gcc: Toolchain, work: str) -> None:
-    client.send([native.JOB, 1, 77, ["gcc", "-c", "a.c"], work, [], 0, b"", [work], [], [], 0, 0])
+    client.send([native.JOB, 1, 77, ["gcc", "-c", "a.c"], work, [], 0, b"", [work], [], [], 0, 0, None])
     answer = client.answer(1)
     assert answer.refused and answer.code == "no-toolchain"
 
@@ -891,10 +897,13 @@ def test_an_agent_that_is_too_old_is_told_so(node: NodeProcess) -> None:
             said += data
     assert len(said) - 4 == int.from_bytes(said[:4], "little")
     kind, sentence = msgpack.unpackb(said[4:])
-    assert kind == native.BYE and "version 2 of the protocol, not 1" in sentence
+    assert kind == native.BYE and f"version {native.VERSION} of the protocol, not 1" in sentence
 
 
 D = b"\1" * 32
+
+
+ABOUT = {"kind": "gcc", "host": "x86-64", "facts": {}, "bytes": 0}
 
 
 @pytest.mark.parametrize(
@@ -924,19 +933,24 @@ D = b"\1" * 32
         [native.BLOB, D, 10, 0, b"not zstd"],
         [native.BLOB, D, 10, 0, native.compress(b"\0" * (64 << 20))],
         [native.GONE, 1, b""],
-        [native.TOOLCHAIN, 1, "f", "/d", "l", [["a"]], {}],
-        [native.TOOLCHAIN, 1, "f", "/d", "l", [], {"x": "y"}],
-        [native.TOOLCHAIN, 1, "f", "/d", "l", [["/" + "a" * 4000, "b"]] * 100, {}],
-        [native.JOB, 1, 1, [], "/b", [], 0, b"", ["/b"], [], [], 0, 0],
-        [native.JOB, 1, 1, ["gcc"] * (native.MAX_ARGS + 1), "/b", [], 0, b"", ["/b"], [], [], 0, 0],
-        [native.JOB, 1, 1, ["gcc", "x" * (3 << 20)], "/b", [], 0, b"", ["/b"], [], [], 0, 0],
-        [native.JOB, 1, 1, ["gcc", "a\0b"], "/b", [], 0, b"", ["/b"], [], [], 0, 0],
-        [native.JOB, 1, 1, ["gcc"], "/b", [], 0, b"abc", ["/b"], [], [], 0, 0],
-        [native.JOB, 1, 1, ["gcc"], "/b", [], 0, b"\1\0\0\0", ["/b"], [], [], 0, 0],
-        [native.JOB, 1, 1, ["gcc"], "/b", [], 0o1777, b"", ["/b"], [], [], 0, 0],
-        [native.JOB, 1, 1, ["gcc"], "/b", [["a", "b"]] * 1000, 0, b"", ["/b"], [], [], 0, 0],
-        [native.JOB, 1, 1, ["gcc"], "/b", [], 0, b"", ["/b"] * 2000, [], [], 0, 0],
-        [native.JOB, 1, 1, ["gcc"], "/b", [], 0, b"", ["/b"], ["/b/x"] * 2000, [], 0, 0],
+        [native.TOOLCHAIN, 1, "f", "/d", "l", [["a"]], {}, ABOUT],
+        [native.TOOLCHAIN, 1, "f", "/d", "l", [], {"x": "y"}, ABOUT],
+        [native.TOOLCHAIN, 1, "f", "/d", "l", [["/" + "a" * 4000, "b"]] * 100, {}, ABOUT],
+        [native.JOB, 1, 1, [], "/b", [], 0, b"", ["/b"], [], [], 0, 0, None],
+        [native.JOB, 1, 1, ["gcc"] * (native.MAX_ARGS + 1), "/b", [], 0, b"", ["/b"], [], [], 0, 0, None],
+        [native.JOB, 1, 1, ["gcc", "x" * (3 << 20)], "/b", [], 0, b"", ["/b"], [], [], 0, 0, None],
+        [native.JOB, 1, 1, ["gcc", "a\0b"], "/b", [], 0, b"", ["/b"], [], [], 0, 0, None],
+        [native.JOB, 1, 1, ["gcc"], "/b", [], 0, b"abc", ["/b"], [], [], 0, 0, None],
+        [native.JOB, 1, 1, ["gcc"], "/b", [], 0, b"\1\0\0\0", ["/b"], [], [], 0, 0, None],
+        [native.JOB, 1, 1, ["gcc"], "/b", [], 0o1777, b"", ["/b"], [], [], 0, 0, None],
+        [native.JOB, 1, 1, ["gcc"], "/b", [["a", "b"]] * 1000, 0, b"", ["/b"], [], [], 0, 0, None],
+        [native.JOB, 1, 1, ["gcc"], "/b", [], 0, b"", ["/b"] * 2000, [], [], 0, 0, None],
+        [native.JOB, 1, 1, ["gcc"], "/b", [], 0, b"", ["/b"], ["/b/x"] * 2000, [], 0, 0, None],
+        [native.TOOLCHAIN, 1, "f", "/d", "l", [], {}, {"kind": "gcc", "host": "x", "facts": {"a": 1}, "bytes": 0}],
+        [native.TOOLCHAIN, 1, "f", "/d", "l", [], {}, {"kind": "gcc", "host": "x", "facts": {}, "bytes": -1}],
+        [native.TOOLCHAIN, 1, "f", "/d", "l", [], {}, {}],
+        [native.JOB, 1, 1, ["gcc"], "/b", [], 0, b"", ["/b"], [], [], 0, 0, [[], []]],
+        [native.JOB, 1, 1, ["gcc"], "/b", [], 0, b"", ["/b"], [], [], 0, 0, [[], [], "x" * 2000]],
         [native.JOB, 1, 1, ["gcc"]],
     ],
     ids=lambda message: f"{message[0]}-{str(message[1:])[:30]}",
@@ -998,7 +1012,9 @@ def test_retracted_numbers_are_forgotten(client: NativeClient, gcc: Toolchain, w
     client.send([native.RETRACT, [number, 12345]])
     client.send([native.PING, 7])
     assert client.expect(native.PONG)[1] == 7
-    client.send([native.JOB, 1, tc, ["gcc", "-c", "a.c"], work, [], 0, struct.pack("<I", number), [work], [], [], 0, 0])
+    client.send(
+        [native.JOB, 1, tc, ["gcc", "-c", "a.c"], work, [], 0, struct.pack("<I", number), [work], [], [], 0, 0, None]
+    )
     assert client.hung_up()
 
 

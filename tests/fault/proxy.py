@@ -14,9 +14,9 @@ import msgpack
 from manycc.wire import native
 
 PREAMBLE: Final = "PREAMBLE"
-UP: Final = (PREAMBLE, "HELLO", "TOOLCHAIN", "ANNOUNCE", "RETRACT", "JOB", "BLOB", "GONE", "CANCEL", "PING")
+UP: Final = (PREAMBLE, "HELLO", "TOOLCHAIN", "FILES", "ANNOUNCE", "RETRACT", "JOB", "BLOB", "GONE", "CANCEL", "PING")
 """What an agent says to a node, by the names of ``wire/native.py``."""
-DOWN: Final = ("WELCOME", "PROVEN", "STATE", "MISSING", "OUTPUT", "RESULT", "REFUSED", "PONG", "BYE")
+DOWN: Final = ("WELCOME", "PROVEN", "WANTED", "STATE", "MISSING", "OUTPUT", "RESULT", "REFUSED", "PONG", "BYE")
 """What a node says to an agent."""
 _NAMES: Final = {getattr(native, name): name for name in (*UP[1:], *DOWN)}
 _DRIBBLES: Final = 2000

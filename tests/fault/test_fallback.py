@@ -199,7 +199,8 @@ def test_wrong_toolchain_is_refused_with_the_difference(tmp_path: Path, work: Pa
         command = f'mount --bind {other} {driver} && exec "$0" "$@"'
         node = subprocess.Popen(
             ["unshare", "-m", "sh", "-c", command, os.path.join(os.path.dirname(cluster.launcher), "manycc-cli"),
-             "node", "--port", "0", "--ready-fd", str(write), "--log-file", str(tmp_path / "node.log")],
+             "node", "--port", "0", "--ready-fd", str(write), "--log-file", str(tmp_path / "node.log"),
+             "--sandbox", "off"],  # takes no other compiler than the very same
             pass_fds=(write,), env={**cluster.env, "MANYCC_DIR": str(tmp_path / "n")},
         )  # fmt: skip
         os.close(write)

@@ -139,7 +139,8 @@ def test_compiler_upgraded_on_both_sides(tmp_path: Path, work: Path) -> None:
         read, write = os.pipe()
         node = subprocess.Popen(
             ["unshare", "-m", "sh", "-c", f'mount --bind {theirs} {tmp_path / "T"} && exec "$0" "$@"', cli,
-             "node", "--port", "0", "--ready-fd", str(write), "--log-file", str(tmp_path / "node.log")],
+             "node", "--port", "0", "--ready-fd", str(write), "--log-file", str(tmp_path / "node.log"),
+             "--sandbox", "off"],  # takes no other compiler than the very same
             pass_fds=(write,), env={**cluster.env, "MANYCC_DIR": str(tmp_path / "n")},
         )  # fmt: skip
         os.close(write)

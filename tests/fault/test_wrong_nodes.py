@@ -54,6 +54,7 @@ from manycc.wire import native
 
 WELCOME = {"version": native.VERSION, "release": "0", "name": "n", "slots": 2, "sandbox": "folder", "machine": "m"}
 SECRET = b"what no job has named"
+NO = [native.PROVEN, 1, "no", "", {}]
 LIMITS = {
     "": 0.0,
     "MANYCC_JOB_TIMEOUT": JOB_S,
@@ -199,7 +200,7 @@ LIES = (
     Lie("does not read", "node-timeout", answers=choking, limit="MANYCC_JOB_TIMEOUT", large=True),
     Lie("falls silent", "node-lost", silent_after(native.MISSING), deaf_after(native.JOB), limit="MANYCC_SILENCE"),
     Lie("a flood of pongs", "node-timeout", answers=for_ever(PONG), limit="MANYCC_JOB_TIMEOUT"),
-    Lie("a flood of verdicts", "node-timeout", answers=for_ever([native.PROVEN, 1, "no"]), limit="MANYCC_JOB_TIMEOUT"),
+    Lie("a flood of verdicts", "node-timeout", answers=for_ever(NO), limit="MANYCC_JOB_TIMEOUT"),
     Lie("a flood of questions", "protocol", answers=for_ever([native.MISSING, None, [bytes(32)]])),
     Lie("no verdict", "no-toolchain", answers=never(native.TOOLCHAIN), limit="MANYCC_JOB_TIMEOUT", detail="in time"),
     Lie("hangs up on the job", "node-lost", answers=to_the_job(END)),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from manycc import __version__
 from manycc.agent.settle import settle, stock_verdict, verdict
+from manycc.backends.base import Verdict
 from manycc.command.trial import is_trial
 from manycc.errors import CompilerError, NotDistributable
 from manycc.job import FILE
@@ -113,13 +114,17 @@ class Control:
                         "slots": backend.slots,
                         "busy": host.busy,
                         "done": host.done,
+                        "wrong": host.wrong,
+                        "wrong_last": host.wrong_last,
                         "why": backend.why,
-                        "toolchains": [{"label": label, "refused": said} for label, said in backend.verdicts()],
+                        "toolchains": [_shown(said) for said in backend.verdicts()],
                         "quarantined": [entry.sentence for entry in agent.quarantine.of(backend.name)],
                     }
                 else:
                     entry["busy"] += host.busy
                     entry["done"] += host.done
+                    entry["wrong"] += host.wrong
+                    entry["wrong_last"] = host.wrong_last or entry["wrong_last"]
         return {
             "agent": {
                 "pid": os.getpid(),
@@ -189,14 +194,31 @@ class Control:
         answer["hosts"] = []
         for host in pool.hosts:
             name = host.backend.name
+            said = host.backend.verdict(prepared.toolchain)
             barred = agent.quarantine.sentence(name, prepared.toolchain)
             sentence = f"cannot: {barred}" if barred else verdict(host.backend, prepared.toolchain)
             if sentence.startswith("can:") and not host.backend.exact:
                 sentence = await stock_verdict(host.backend, prepared.job, agent.hosts.exact_for(request)) or sentence
             answer["hosts"].append(
-                {"name": name, "kind": host.backend.kind, "state": host.backend.state.value, "sentence": sentence}
+                {
+                    "name": name,
+                    "kind": host.backend.kind,
+                    "state": host.backend.state.value,
+                    "sentence": sentence,
+                    "way": said.way if said is not None else "",
+                    "wrong": host.wrong,
+                    "wrong_last": host.wrong_last,
+                }
             )
         return answer
+
+
+def _shown(said: Verdict) -> dict[str, Any]:
+    """What a host says about a toolchain, for JSON."""
+    shown: dict[str, Any] = {"label": said.label, "refused": said.refused, "way": said.way}
+    if said.sending is not None:
+        shown |= {"sent": said.sending[0], "sent_of": said.sending[1]}
+    return shown
 
 
 def _resident() -> int:

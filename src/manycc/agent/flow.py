@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final, Protocol
 
 from manycc.agent import outputs
+from manycc.agent.doubts import Doubts
 from manycc.agent.handed import Handed
 from manycc.agent.live import LiveJob
 from manycc.agent.prepare import Prepared, Preparer
@@ -30,6 +31,7 @@ from manycc.reasons import Kind, Reason
 from manycc.schedule.local import LocalSlots
 from manycc.schedule.pool import Host, Pool
 from manycc.schedule.trials import Trials
+from manycc.toolchain.objectcheck import Expected
 from manycc.verify.field import Verifier
 from manycc.wire.launcher import LOCAL, Request, build_result
 
@@ -44,11 +46,12 @@ MAX_WORD: Final = 200
 _ELSEWHERE: Final = frozenset(
     (Reason.NODE_LOST, Reason.NODE_TIMEOUT, Reason.NODE_REFUSED, Reason.NODE_BUSY, Reason.NODE_MEMORY,
      Reason.NODE_DISK, Reason.NODE_FAULT, Reason.PROTOCOL, Reason.NO_TOOLCHAIN, Reason.QUARANTINED,
-     Reason.STOCK_CANNOT)
+     Reason.STOCK_CANNOT, Reason.NOT_EQUIVALENT)
 )  # fmt: skip
 """Faults of one host: another may do the job. Any other fault ends in a local compile."""
 _NO_HOST_LEFT: Final = (
-    Reason.HOSTS_DOWN, Reason.NO_TOOLCHAIN, Reason.QUARANTINED, Reason.STOCK_CANNOT, Reason.SAME_BYTES
+    Reason.HOSTS_DOWN, Reason.NO_TOOLCHAIN, Reason.QUARANTINED, Reason.STOCK_CANNOT, Reason.NOT_EQUIVALENT,
+    Reason.SAME_BYTES,
 )  # fmt: skip
 
 
@@ -110,6 +113,7 @@ class JobRunner:
         self._places: dict[str, str] = {}
         self._holders: set[str] = set()
         self._trials = Trials()
+        self._doubts = Doubts()
         self.live: dict[int, LiveJob] = {}
         """The jobs under way, by number."""
         self.started = 0
@@ -126,6 +130,7 @@ class JobRunner:
         try:
             await self._run(request, caller, since, record, live, time.monotonic())
         finally:
+            self._doubts.drop(record["job"])
             del self.live[record["job"]]
             self.running -= 1
 
@@ -168,6 +173,7 @@ class JobRunner:
         try:
             caller.answer(note + LOCAL)
             await caller.wait_closed()
+            detail = "; ".join(filter(None, (detail, self._doubts.settle(record["job"]))))
         finally:
             self._free_slot(str(caller.pid))
             record["phases"]["local"] = time.monotonic() - begun
@@ -277,6 +283,10 @@ class JobRunner:
             phases = record["phases"]
             phases["remote"] = phases.get("remote", 0.0) + time.monotonic() - begun
 
+    def expected(self, prepared: Prepared) -> Expected | None:
+        """The kind of object that a job must come to, as far as is known."""
+        return self._doubts.expected(prepared.job, prepared.expected)
+
     def _accept(
         self,
         request: Request,
@@ -290,6 +300,8 @@ class JobRunner:
         """Check and place the outputs. Raises BackendError if they cannot be accepted."""
         job = prepared.job
         record["host"] = outcome.host
+        if outcome.way:
+            record["way"] = outcome.way
         record["sent"] = record.get("sent", 0) + outcome.sent
         record["received"] = record.get("received", 0) + outcome.received
         record["node"] = {"cpu": outcome.cpu_s, "rss": outcome.peak_rss, **outcome.phases}
@@ -301,10 +313,11 @@ class JobRunner:
         if self._barred is not None and (sentence := self._barred(host.backend.name, job.toolchain)):
             raise BackendError(Reason.QUARANTINED, sentence)
         try:
-            outputs.verify(job, outcome.outputs, prepared.expected, outcome.exit_code)
+            outputs.verify(job, outcome.outputs, self.expected(prepared), outcome.exit_code)
         except BackendError as error:
             if error.reason is Reason.WRONG_OBJECT:
-                host.backend.distrust(str(error))
+                sent = outputs.main_of(job, outcome.outputs)
+                self._doubts.refused(record["job"], host, job, prepared.expected, sent, error.detail)
             raise
         stale = removed_by_error(job, outcome.outputs, outcome.stderr) if outcome.exit_code else ""
         if caller.gone():
@@ -344,7 +357,7 @@ class JobRunner:
         for name, seconds in phases.items():
             phases[name] = round(seconds, 6)
         if reason.kind is not Kind.REMOTE:  # whose answer was not taken is among the tried
-            for name in ("host", "exit"):
+            for name in ("host", "way", "exit"):
                 record.pop(name, None)
             record["argv"] = [word[:MAX_WORD] for word in request.argv[:MAX_WORDS]]
         record |= {

@@ -17,6 +17,7 @@ from typing import Final
 from manycc import __version__
 from manycc.backends.discover import DiscoveredBackend, Kinds
 from manycc.backends.distcc import StockBackend
+from manycc.backends.equivalent import Equivalence
 from manycc.backends.exchange import Route, SshRoute, TcpRoute, ssh_command
 from manycc.backends.localcpp import LocalRuns
 from manycc.backends.node import GREETING_S, NodeBackend
@@ -30,6 +31,7 @@ from manycc.reasons import Reason
 from manycc.schedule.local import LocalSlots
 from manycc.schedule.pool import Pool
 from manycc.toolchain.canaries import Canaries
+from manycc.toolchain.equivalence import Verdicts
 from manycc.verify.quarantine import Quarantine
 from manycc.wire import native
 from manycc.wire.launcher import Request
@@ -51,6 +53,7 @@ class Hosts:
         self._kinds = Kinds(config.kinds_path)
         self._runs = LocalRuns(config.job_timeout_s)
         self._canaries = Canaries(config.canaries_dir, self._compile)
+        self._equivalence = Equivalence(config.equivalence_dir, Verdicts(config.equivalence_path), self._runs)
         self._pools: dict[str, Pool] = {}
         self._used: dict[str, float] = {}
         self._broken: dict[str, str] = {}
@@ -149,6 +152,7 @@ class Hosts:
                 config.connect_timeout_s,
                 config.job_timeout_s,
                 config.silence_s,
+                self._equivalence,
             )
 
         def make_route() -> Route:
@@ -185,6 +189,11 @@ class Hosts:
         """Every pool there is."""
         return list(self._pools.values())
 
+    def sending(self) -> bool:
+        """Whether a toolchain is on its way to a host."""
+        verdicts = [said for backend in self._backends.values() for said in backend.verdicts()]
+        return any(said.sending is not None and said.sending[0] < said.sending[1] for said in verdicts)
+
     async def retire_unused(self) -> None:
         """Let go of host lists that nobody has named for a while (each run of an embedded node makes one)."""
         now = time.monotonic()
@@ -204,4 +213,5 @@ class Hosts:
         for backend in self._backends.values():
             await backend.close()
         await self._canaries.close()
+        await self._equivalence.close()
         await self._runs.close()

@@ -20,7 +20,7 @@ from manycc.errors import BackendError
 from manycc.job import Job, OutputFile
 from manycc.reasons import Reason
 from manycc.toolchain import elf
-from manycc.toolchain.objectcheck import ObjectKind, check
+from manycc.toolchain.objectcheck import Expected, check, check_beside
 
 REPLACINGS: Final = 10
 """How often a name is taken back from others who write the same output at the same time."""
@@ -28,12 +28,12 @@ REPLACINGS: Final = 10
 _counter: Final = itertools.count()
 
 
-def verify(job: Job, outputs: list[OutputFile], expected: ObjectKind | None, exit_code: int) -> None:
+def verify(job: Job, outputs: list[OutputFile], expected: Expected | None, exit_code: int) -> None:
     """Refuse whatever the command would not have written.
 
     Raises BackendError: UNEXPECTED_OUTPUT for a path that is not the job's, permissions that no
     compiler gives, a main output that is missing, or an object of a compile that failed;
-    WRONG_OBJECT for an object of another kind.
+    WRONG_OBJECT for an object of another kind, or another file beside it that is for another machine.
     """
     allowed = set(job.outputs)
     seen: set[str] = set()
@@ -50,13 +50,17 @@ def verify(job: Job, outputs: list[OutputFile], expected: ObjectKind | None, exi
         main = job.outputs[0]
         if main not in seen:
             raise BackendError(Reason.UNEXPECTED_OUTPUT, f"{main} is missing")
-        if expected is not None:
-            data = next(output.data for output in outputs if output.path == main)
-            sentence = check(data, expected)
-            if sentence:
-                raise BackendError(Reason.WRONG_OBJECT, sentence)
+        sentences = [check(main_of(job, outputs), expected)]
+        sentences += [check_beside(output.data, expected) for output in outputs if output.path != main]
+        if sentence := next(filter(None, sentences), ""):
+            raise BackendError(Reason.WRONG_OBJECT, sentence)
     elif exit_code != 0 and any(output.data.startswith(elf.MAGIC) for output in outputs):
         raise BackendError(Reason.UNEXPECTED_OUTPUT, f"an object, with exit code {exit_code}")
+
+
+def main_of(job: Job, outputs: list[OutputFile]) -> bytes:
+    """The contents of the main output; nothing if it is not there."""
+    return next((output.data for output in outputs if output.path == job.outputs[0]), b"")
 
 
 def _auxiliary(path: str, job: Job) -> bool:

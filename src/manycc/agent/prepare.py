@@ -26,7 +26,7 @@ from manycc.reasons import Reason
 from manycc.toolchain.identity import Identifier
 from manycc.toolchain.locale import locale_paths
 from manycc.toolchain.native import expand_native
-from manycc.toolchain.objectcheck import ObjectKind, expected_kind
+from manycc.toolchain.objectcheck import Expected, expected_kind
 from manycc.toolchain.terminal import terminal_paths
 from manycc.wire.launcher import STDERR_TTY, Request
 
@@ -64,7 +64,7 @@ class Prepared:
         toolchain: Toolchain,
         manifest: Manifest,
         job: Job,
-        expected: ObjectKind | None,
+        expected: Expected | None,
         responses: dict[str, bytes],
         places: dict[str, tuple[int, int]],
     ) -> None:
@@ -175,7 +175,9 @@ class Preparer:
         job_env, volatile_ok = _environment(request, toolchain, manifest)
         if not volatile_ok:
             raise NotDistributable(Reason.TIMESTAMP_MACRO, "__DATE__ or __TIME__")
-        expected = await expected_kind(toolchain, command.argv, env) if _writes_object(command) else None
+        expected = None
+        if _writes_object(command):
+            expected = await expected_kind(toolchain, command.argv, env, command.language)
         job = Job(
             argv=argv,
             cwd=cwd,
@@ -236,8 +238,9 @@ def _digest(data: bytes) -> bytes:
 
 
 def _writes_object(command: Command) -> bool:
-    return command.output.endswith((".o", ".obj", ".lo", ".os")) or (
-        "-c" in command.argv and "-S" not in command.argv and command.output != "/dev/null"
+    return "-S" not in command.argv and (
+        command.output.endswith((".o", ".obj", ".lo", ".os"))
+        or ("-c" in command.argv and command.output != "/dev/null")
     )
 
 

@@ -347,8 +347,8 @@ async def _housekeeping(agent: Agent) -> None:
             agent.view.flush()
             agent.collector.flush()
             await agent.hosts.retire_unused()
-            idles = not agent.connections and not agent.verifier.busy and time.monotonic() - agent.last_activity > idle
-            if idles and not agent.stopping.is_set():
+            at_work = agent.connections or agent.verifier.busy or agent.hosts.sending()
+            if not at_work and time.monotonic() - agent.last_activity > idle and not agent.stopping.is_set():
                 log.info("idle for %d s", idle)
                 agent.stopping.set()
 

@@ -8,10 +8,16 @@ from typing import Final
 from manycc.backends.base import State
 from manycc.backends.distcc import CANNOT_KEEP
 from manycc.errors import BackendError
-from manycc.job import Job, Toolchain
+from manycc.job import Job, Toolchain, Way
 from manycc.schedule.pool import EXCLUDED, Pool, PoolBackend
 
 SETTLE_S: Final = 2.0
+WAYS: Final[dict[str, str]] = {
+    Way.SAME: "it has the same compiler, byte for byte",
+    Way.SHIPPED: "the compiler of this machine was sent there",
+    Way.EQUIVALENT: "it has an equivalent compiler, which makes the same objects of the canaries",
+}
+"""How a node serves a toolchain, for people."""
 
 
 def verdict(backend: PoolBackend, toolchain: Toolchain) -> str:
@@ -21,7 +27,11 @@ def verdict(backend: PoolBackend, toolchain: Toolchain) -> str:
     if backend.proven(toolchain):
         if not backend.exact:
             return "can: its compiler makes the same objects of the canaries"
-        return "can: it has the same compiler, byte for byte"
+        said = backend.verdict(toolchain)
+        return "can: " + WAYS.get(said.way if said is not None else "", "it serves this compiler")
+    said = backend.verdict(toolchain)
+    if said is not None and said.sending is not None:
+        return f"not yet: {said.refused}"
     return f"cannot: {backend.refusal(toolchain)}" if backend.refusal(toolchain) else "has not said yet"
 
 

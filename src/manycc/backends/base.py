@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from manycc.job import Job, Outcome, Toolchain
 
@@ -22,6 +22,19 @@ class State(Enum):
     CONNECTING = "connecting"
     READY = "ready"
     DOWN = "down"  # did not answer; retried in the background
+
+
+class Verdict(NamedTuple):
+    """What a host has said about a toolchain.
+
+    ``refused``: the sentence why it does not serve it (now), "" if it does; ``way``: how it comes to serve it, as in
+    ``Outcome``; ``sending``: while the toolchain is being sent there, the bytes sent and of how many.
+    """
+
+    label: str
+    refused: str = ""
+    way: str = ""
+    sending: tuple[int, int] | None = None
 
 
 class Backend(Protocol):

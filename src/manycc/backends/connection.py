@@ -13,8 +13,9 @@ from array import array
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
+from manycc.backends.sending import Sending
 from manycc.errors import BackendGone, InputsChanged, WireError
-from manycc.job import FILE, LINK, Input, Job
+from manycc.job import FILE, LINK, Input, Job, Repair
 from manycc.reasons import BY_CODE, Reason
 from manycc.wire import native
 
@@ -61,14 +62,20 @@ class Connection(asyncio.Protocol):
         greeting: dict[str, Any],
         silence_s: float,
         on_state: Callable[[dict[str, Any]], None],
-        on_proven: Callable[[int, str], None],
+        on_proven: Callable[[int, str, str, dict[str, Any]], None],
         on_lost: Callable[[Connection, str], None],
+        on_wanted: Callable[[int], None] | None = None,
+        name: str = "",
     ) -> None:
+        """``on_wanted(number)``: the node would serve a toolchain if that were sent. ``name`` is for the log."""
         self._greeting = greeting
         self._silence_s = silence_s
         self._on_state = on_state
         self._on_proven = on_proven
         self._on_lost = on_lost
+        self._on_wanted = on_wanted or (lambda number: None)
+        self.sending = Sending(name, self.send, self.abort)
+        """The toolchains that this node is sent."""
         self._framer = native.Framer()
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
@@ -133,6 +140,7 @@ class Connection(asyncio.Protocol):
         self.reason = reason
         if self._transport is not None:
             self._transport.abort()
+        self.sending.close()
         for upload in self._uploads:
             upload.cancel()
         for pending in self._jobs.values():
@@ -171,7 +179,7 @@ class Connection(asyncio.Protocol):
             if self._by_digest.get(item.digest) is item:
                 del self._by_digest[item.digest]
 
-    def start(self, job: Job, toolchain: int, expected_rss: int) -> tuple[int, Pending]:
+    def start(self, job: Job, toolchain: int, expected_rss: int, repair: Repair | None = None) -> tuple[int, Pending]:
         """Send a job with whatever announcements it needs, in one write."""
         if self.closed or self._transport is None:
             raise BackendGone(self.reason, self.closed)
@@ -204,6 +212,7 @@ class Connection(asyncio.Protocol):
                 job.stems,
                 flags,
                 expected_rss,
+                repair,
             ]
         )
         pending = Pending(self._loop.create_future(), len(wanted))
@@ -249,16 +258,22 @@ class Connection(asyncio.Protocol):
             self._on_state(_mapping(message[1]))
         elif kind == native.OUTPUT:
             self._piece(message, length)
+        elif kind == native.MISSING and message[1] & native.SHIPPED:
+            self.sending.missing(message[1] ^ native.SHIPPED, list(message[2]), list(message[3]))
         elif kind == native.MISSING:
             self._asked(message[1], list(message[2]))
+        elif kind == native.WANTED:
+            self._on_wanted(int(message[1]))
         elif kind == native.PROVEN:
-            self._on_proven(int(message[1]), str(message[2])[:2000])
+            self._on_proven(int(message[1]), str(message[2])[:2000], str(message[3]), _mapping(message[4]))
         elif kind == native.WELCOME:
             if not self.welcome.done():
                 self.welcome.set_result(_mapping(message[1]))
         elif kind == native.BYE:
             self.abort(f"the node hung up: {str(message[1])[:500]}", _why_gone(message))
-        elif kind != native.PONG:
+        elif kind == native.PONG:
+            self.sending.confirmed(int(message[1]))
+        else:
             raise WireError(f"unknown message {kind}")
 
     def _pending(self, number: int) -> Pending | None:

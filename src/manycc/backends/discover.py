@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-from manycc.backends.base import State
+from manycc.backends.base import State, Verdict
 from manycc.backends.distcc import StockBackend
 from manycc.backends.node import NodeBackend
 from manycc.errors import BackendError
@@ -145,11 +145,17 @@ class DiscoveredBackend:
     def proven(self, toolchain: Toolchain) -> bool:
         return self._current.proven(toolchain)
 
-    def verdicts(self) -> list[tuple[str, str]]:
+    def verdicts(self) -> list[Verdict]:
         return self._current.verdicts()
+
+    def verdict(self, toolchain: Toolchain) -> Verdict | None:
+        return self._current.verdict(toolchain)
 
     def objection(self, job: Job) -> tuple[Reason, str] | None:
         return self._current.objection(job)
+
+    def unproven(self, job: Job) -> bool:
+        return self._current.unproven(job)
 
     def keeps_bytes(self, job: Job) -> bool:
         return self._current.keeps_bytes(job)
@@ -257,9 +263,7 @@ class DiscoveredBackend:
         return await self._current.prove(toolchain)
 
     async def prove_job(self, job: Job) -> None:
-        """See ``StockBackend.prove_job``."""
-        if isinstance(self._current, StockBackend):
-            await self._current.prove_job(job)
+        await self._current.prove_job(job)
 
     async def run(self, job: Job) -> Outcome:
         if time.monotonic() - self._checked > RECHECK_S:

@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from manycc.backends import proofs
-from manycc.backends.base import State
+from manycc.backends.base import State, Verdict
 from manycc.backends.exchange import Answer, HungUp, Route, exchange
 from manycc.backends.localcpp import LocalRuns
 from manycc.backends.proofs import MISSING, RAW, Proofs, target_flags
@@ -123,13 +123,17 @@ class StockBackend:
         proof = self._proofs.known(toolchain, _main_language(toolchain))
         return proof is not None and not proof.refusal
 
-    def verdicts(self) -> list[tuple[str, str]]:
+    def verdict(self, toolchain: Toolchain) -> Verdict | None:
+        proof = self._proofs.known(toolchain, _main_language(toolchain))
+        return None if proof is None else Verdict(toolchain.label, proof.refusal)
+
+    def verdicts(self) -> list[Verdict]:
         found = []
         for (fingerprint, driver), label in self._labels.items():
             language = "c++" if is_cxx(driver) else "c"
             proof = self._proofs.named(fingerprint, driver, language)
             if proof is not None:
-                found.append((label, proof.refusal))
+                found.append(Verdict(label, proof.refusal))
         return found
 
     def objection(self, job: Job) -> tuple[Reason, str] | None:
@@ -226,6 +230,9 @@ class StockBackend:
             raise
         self._changed()
         return proof.refusal
+
+    def unproven(self, job: Job) -> bool:
+        return False  # the first job with new options waits for the proof itself
 
     async def prove_job(self, job: Job) -> None:
         """Prove what a job needs, for whoever asks before there is the job: ``objection`` knows it then."""

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import os
 import socket
 from collections.abc import Callable
 from typing import Any, Final
 
-from manycc.backends.base import State
+from manycc.backends.base import State, Verdict
 from manycc.backends.connection import Connection, Pending, Pieces
+from manycc.backends.equivalent import Equivalence, calls_itself_otherwise, read_offer
+from manycc.backends.sending import Transfer
 from manycc.errors import BackendError, BackendGone, BackendRefused, WireError
-from manycc.job import Input, Job, Outcome, OutputFile, Toolchain
+from manycc.job import Input, Job, Outcome, OutputFile, Repair, Toolchain, Way
 from manycc.reasons import BY_CODE, Kind, Reason
+from manycc.toolchain.equivalence import Offer, basic_difference
 from manycc.wire import native
 
 RETRY_FIRST_S: Final = 1.0
@@ -46,7 +50,9 @@ class NodeBackend:
         connect_timeout_s: float,
         job_timeout_s: float = 1800.0,
         silence_s: float = SILENCE_S,
+        equivalence: Equivalence | None = None,
     ) -> None:
+        """``equivalence`` proves compilers that the node offers in place of the very one; None: none is used."""
         self.name = name
         self._address = address
         self._port = port
@@ -72,6 +78,10 @@ class NodeBackend:
         self._last_number = 0
         self._toolchains: dict[tuple[str, str], int] = {}
         self._labels: dict[int, str] = {}
+        self._asked_for: dict[int, Toolchain] = {}
+        self._equivalence = equivalence
+        self._offers: dict[int, Offer] = {}
+        self._ways: dict[int, str] = {}
         self._verdicts: dict[int, str] = {}
         self._doubted: set[int] = set()  # refusals that are no longer news
         self._proving: dict[int, asyncio.Future[str]] = {}
@@ -101,13 +111,29 @@ class NodeBackend:
 
     def refusal(self, toolchain: Toolchain) -> str:
         number = self._toolchains.get((toolchain.fingerprint, toolchain.driver), 0)
+        if (transfer := self._transfer(number)) is not None:
+            return transfer.shown()
         return "" if number in self._doubted else self._verdicts.get(number, "")
 
-    def verdicts(self) -> list[tuple[str, str]]:
-        """What it has said about toolchains: (label, the refusal's sentence or "")."""
-        return [
-            (self._labels[number], sentence) for number, sentence in self._verdicts.items() if number in self._labels
-        ]
+    def verdicts(self) -> list[Verdict]:
+        """What it has said about toolchains."""
+        return [self._verdict(number) for number in self._verdicts if number in self._labels]
+
+    def verdict(self, toolchain: Toolchain) -> Verdict | None:
+        number = self._toolchains.get((toolchain.fingerprint, toolchain.driver), 0)
+        return self._verdict(number) if number in self._verdicts else None
+
+    def _verdict(self, number: int) -> Verdict:
+        transfer = self._transfer(number)
+        if transfer is None:
+            offer = self._offers.get(number)
+            by = f", by {offer.label}" if offer is not None and not self._verdicts[number] else ""
+            return Verdict(self._labels[number] + by, self._verdicts[number], self._ways.get(number, ""))
+        return Verdict(self._labels[number], transfer.shown(), "", (transfer.sent, transfer.total))
+
+    def _transfer(self, number: int) -> Transfer | None:
+        """How far a toolchain is that is being sent there."""
+        return self._connection.sending.transfer(number) if self._connection is not None else None
 
     def proven(self, toolchain: Toolchain) -> bool:
         """Whether the node has said that it serves this toolchain."""
@@ -115,10 +141,22 @@ class NodeBackend:
         return self._verdicts.get(number) == ""
 
     def objection(self, job: Job) -> tuple[Reason, str] | None:
-        return None  # a node says itself what it cannot do
+        """What a node cannot do it says itself; of a compiler that only stands in, canaries may have told."""
+        if not self._offers or self._equivalence is None:
+            return None
+        offer = self._offer(job.toolchain)
+        sentence = self._equivalence.objection(job, offer, self.name) if offer is not None else ""
+        return (Reason.NOT_EQUIVALENT, sentence) if sentence else None
+
+    def unproven(self, job: Job) -> bool:
+        offer = self._offer(job.toolchain) if self._offers else None
+        return offer is not None and self._equivalence is not None and self._equivalence.unproven(job, offer)
 
     async def prove_job(self, job: Job) -> None:
-        pass
+        """Prove what a job needs, for whoever asks before there is the job: ``objection`` knows it then."""
+        with contextlib.suppress(BackendError):
+            if not await self.prove(job.toolchain):
+                await self._repair(job)
 
     def keeps_bytes(self, job: Job) -> bool:
         return True
@@ -180,7 +218,9 @@ class NodeBackend:
             self._changed()
 
     def _make_connection(self) -> Connection:
-        return Connection(self._greeting, self._silence_s, self._on_state, self._on_proven, self._on_lost)
+        return Connection(
+            self._greeting, self._silence_s, self._on_state, self._on_proven, self._on_lost, self._on_wanted, self.name
+        )
 
     def _beat(self) -> None:
         if self._connection is not None and self._state is State.READY:
@@ -196,6 +236,9 @@ class NodeBackend:
             connection.abort(why, reason)
         self._toolchains.clear()
         self._labels.clear()
+        self._asked_for.clear()
+        self._offers.clear()
+        self._ways.clear()
         self._verdicts.clear()
         self._doubted.clear()
         self._last_number = 0
@@ -229,12 +272,36 @@ class NodeBackend:
 
     # -- toolchains
 
-    def _on_proven(self, number: int, sentence: str) -> None:
-        if number not in self._labels or self._verdicts.get(number) == sentence:
-            return  # an answer that nobody asked for, or that is known
+    def _on_proven(self, number: int, sentence: str, way: str, about: dict[str, Any]) -> None:
+        toolchain = self._asked_for.get(number)
+        if toolchain is None:
+            return  # an answer that nobody asked for
+        if way == Way.EQUIVALENT and not sentence:
+            offer = self._offers[number] = read_offer(about)
+            sentence = basic_difference(toolchain, offer)
+            if self._equivalence is None:
+                sentence = f"it only has {offer.label}, which nothing proves to be equivalent"
+        if self._verdicts.get(number) == sentence:
+            return  # known
         self._verdicts[number] = sentence
+        self._ways[number] = "" if sentence else way[:20]
+        if self._connection is not None:
+            self._connection.sending.proven(number, sentence)
         if sentence and number < MAX_ASKED:
             asyncio.get_running_loop().call_later(REFUSAL_S, self._doubted.add, number)
+        waiting = self._proving.pop(number, None)
+        if waiting is not None and not waiting.done():
+            waiting.set_result(sentence)
+        self._changed()
+
+    def _on_wanted(self, number: int) -> None:
+        """It would serve a toolchain if that were sent. Jobs go elsewhere until it has come."""
+        toolchain = self._asked_for.get(number)
+        if toolchain is None or self._connection is None:
+            return
+        self._connection.sending.wanted(number, toolchain)
+        self._doubted.discard(number)
+        sentence = self._verdicts[number] = "its compiler is being sent there"
         waiting = self._proving.pop(number, None)
         if waiting is not None and not waiting.done():
             waiting.set_result(sentence)
@@ -243,8 +310,10 @@ class NodeBackend:
     async def prove(self, toolchain: Toolchain) -> str:
         key = (toolchain.fingerprint, toolchain.driver)
         number = self._toolchains.get(key)
+        if number is not None and (transfer := self._transfer(number)) is not None:
+            return transfer.shown()
         if number is not None and self._verdicts.get(number) and number in self._doubted:
-            del self._labels[number], self._verdicts[number]
+            del self._labels[number], self._verdicts[number], self._asked_for[number]
             number = None
         if number is not None and number in self._verdicts:
             return self._verdicts[number]
@@ -256,6 +325,7 @@ class NodeBackend:
             number = self._last_number
             self._toolchains[key] = number
             self._labels[number] = f"{toolchain.label} ({toolchain.driver})"
+            self._asked_for[number] = toolchain
             self._proving[number] = asyncio.get_running_loop().create_future()
             connection.send(
                 [
@@ -266,6 +336,13 @@ class NodeBackend:
                     toolchain.label,
                     toolchain.links,
                     dict(toolchain.components),
+                    {
+                        "kind": toolchain.kind,
+                        "host": toolchain.host,
+                        "target": toolchain.target,
+                        "facts": dict(toolchain.facts),
+                        "bytes": sum(file.size for file in toolchain.files),
+                    },
                 ]
             )
         try:
@@ -274,7 +351,7 @@ class NodeBackend:
         except TimeoutError:
             # Whoever waits for the verdict goes elsewhere; should it come after all, it counts.
             if number not in self._verdicts:
-                self._on_proven(number, "it did not say in time whether it has the compiler")
+                self._on_proven(number, "it did not say in time whether it has the compiler", "", {})
             return self._verdicts.get(number, self._why)
 
     # -- jobs
@@ -288,11 +365,29 @@ class NodeBackend:
         sentence = await self.prove(job.toolchain)
         if sentence:
             raise BackendRefused(Reason.NO_TOOLCHAIN, sentence)
+        outcome = await self._run(job, await self._repair(job))
+        offer = self._offer(job.toolchain)
+        if offer is not None and calls_itself_otherwise(job.toolchain, offer, outcome.stderr):
+            raise BackendRefused(Reason.NOT_EQUIVALENT, "the driver there has a message, and another name")
+        return outcome
+
+    def _offer(self, toolchain: Toolchain) -> Offer | None:
+        """The compiler that stands in for a toolchain there, if one does."""
+        return self._offers.get(self._toolchains.get((toolchain.fingerprint, toolchain.driver), 0))
+
+    async def _repair(self, job: Job) -> Repair | None:
+        """What must go with a job if it is not for the very compiler. Raises BackendError."""
+        offer = self._offer(job.toolchain)
+        if offer is None or self._equivalence is None:
+            return None
+        return await self._equivalence.prove(job, offer, self.name, self._run)
+
+    async def _run(self, job: Job, repair: Repair | None) -> Outcome:
         connection = self._connection
-        if connection is None:
+        toolchain = self._toolchains.get((job.toolchain.fingerprint, job.toolchain.driver))
+        if connection is None or toolchain is None:
             raise BackendGone(self._reason, self._why)
-        toolchain = self._toolchains[(job.toolchain.fingerprint, job.toolchain.driver)]
-        number, pending = connection.start(job, toolchain, self._peaks.get(job.source, 0))
+        number, pending = connection.start(job, toolchain, self._peaks.get(job.source, 0), repair)
         try:
             async with asyncio.timeout(self._job_timeout_s):
                 message = await pending.future
@@ -307,6 +402,7 @@ class NodeBackend:
         except (WireError, ValueError, TypeError, IndexError, KeyError, AttributeError, OverflowError) as error:
             connection.abort(f"the peer broke the protocol: {error}", Reason.PROTOCOL)
             raise BackendGone(Reason.PROTOCOL, str(error)) from error
+        outcome.way = self._ways.get(toolchain, "")
         if outcome.peak_rss:
             self._peaks[job.source] = outcome.peak_rss
         return outcome

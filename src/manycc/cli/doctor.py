@@ -7,6 +7,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
+from importlib import import_module
 from typing import Final
 
 from manycc import __version__, config
@@ -190,13 +191,11 @@ def check_records(settings: Config) -> Iterator[Finding]:
     yield Finding(WARN, text, "manycc stats --since 1d") if stats.failed_over else Finding(OK, text)
 
 
-def _of_node(name: str) -> Check:
-    """A check of ``nodechecks``, which takes a node's modules: they are loaded when it is made."""
+def _of(module: str, name: str) -> Check:
+    """A check of another module, which takes more than a client's modules: they are loaded when it is made."""
 
     def check(settings: Config) -> Iterator[Finding]:
-        from manycc.cli import nodechecks
-
-        yield from getattr(nodechecks, name)(settings)
+        yield from getattr(import_module(f"manycc.cli.{module}"), name)(settings)
 
     return check
 
@@ -208,12 +207,13 @@ CHECKS: Final[dict[str, Check]] = {
     "agent": check_agent,
     "host": check_hosts,
     "compiler": check_compilers,
-    "node-settings": _of_node("check_settings"),
-    "node-access": _of_node("check_access"),
-    "node-port": _of_node("check_port"),
-    "node-user": _of_node("check_user"),
-    "node-compiler": _of_node("check_toolchains"),
-    "sealing": _of_node("check_sealing"),
+    "host-compiler": _of("toolchainmatch", "check_ways"),
+    "node-settings": _of("nodechecks", "check_settings"),
+    "node-access": _of("nodechecks", "check_access"),
+    "node-port": _of("nodechecks", "check_port"),
+    "node-user": _of("nodechecks", "check_user"),
+    "node-compiler": _of("nodechecks", "check_toolchains"),
+    "sealing": _of("nodechecks", "check_sealing"),
     "clock": check_clock,
     "records": check_records,
     "verification": check_verification,

@@ -10,6 +10,7 @@ from manycc import config
 from manycc.cli import client
 from manycc.cli.output import print_json, say
 from manycc.cli.request import build_request, command_of
+from manycc.cli.status import wrong_objects
 from manycc.monitor.units import amount, size
 
 
@@ -36,7 +37,7 @@ def main(argv: Sequence[str]) -> int:
 def _usable(host: Any) -> bool:
     if not isinstance(host, dict) or host.get("state") != "ready":
         return False
-    return not str(host.get("sentence", "")).startswith("cannot")
+    return not str(host.get("sentence", "")).startswith(("cannot", "not yet"))
 
 
 def _print(answer: client.Answer) -> None:
@@ -71,3 +72,5 @@ def _print(answer: client.Answer) -> None:
     for host in hosts:
         kind = f" ({host['kind']})" if host.get("kind") else ""
         say(f"  host {host.get('name', '?')}{kind}: {host.get('sentence', '') or host.get('state', '?')}")
+        if wrong := wrong_objects(host):
+            say(f"    it returned {wrong}")

@@ -25,6 +25,7 @@ VERBS = {
     "masquerade": "print a folder of compiler names to put in front of PATH",
     "compat": "distcc's programs by their own names: print their folder, or install them",
     "node": "serve compiles for other machines",
+    "toolchain": "the compilers here; get, add and try others",
 }
 
 # distcc's programs: links to manycc-cli, or what the launcher says it was called as; each is a module of manycc.compat.

@@ -15,8 +15,10 @@ from manycc.errors import ConfigError, ManyccError
 
 _DESCRIPTION: Final = """\
 Run a node: compile for the machines that are allowed to ask. It serves the compilers that are
-installed here, each to those machines that have the very same one. Every compile is sealed: it sees
-its own inputs, has no network and cannot write outside its own folder."""
+installed here to those machines that have the very same ones, takes those that machines of its own
+kind send (unless --toolchains installed-only), and lets others stand in where trials show them to be
+equivalent. Every compile is sealed: it sees its own inputs, has no network and cannot write outside
+its own folder."""
 
 _EPILOG: Final = f"""\
 Everything from --listen to --oom-score-adj can also be set in {DEFAULT_FILE} (JOBS=4), in

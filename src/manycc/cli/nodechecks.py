@@ -13,23 +13,20 @@ from typing import Final
 
 from manycc import __version__
 from manycc.cli.findings import FAIL, OK, WARN, Finding
+from manycc.cli.toolchainview import look_around
 from manycc.config import Config
 from manycc.daemon.relay import NEAR, welcome
 from manycc.daemon.reload import shown
 from manycc.daemon.settings import DEFAULT_FILE, SETTINGS, NodeSettings, Sources
-from manycc.errors import CompilerError, ConfigError, NotDistributable
-from manycc.inputs.fileview import FileView
+from manycc.errors import ConfigError
 from manycc.node.access import LOOPBACK, may_connect
 from manycc.node.holder import holder, listeners
 from manycc.node.listening import ANY
 from manycc.node.options import DEFAULT_PORT
 from manycc.node.privileges import account, barrier_to
-from manycc.node.toolchains import trusted
-from manycc.toolchain.identity import Identifier
 from manycc.wire import lzo
 
 _APPARMOR: Final = "/proc/sys/kernel/apparmor_restrict_unprivileged_userns"
-_COMPILERS: Final = ("gcc", "g++", "clang", "clang++")
 
 
 def check_settings(config: Config) -> Iterator[Finding]:
@@ -154,15 +151,19 @@ def check_user(config: Config) -> Iterator[Finding]:
 
 
 def check_toolchains(config: Config) -> Iterator[Finding]:
-    """The compilers this machine would serve, to those who have the same."""
-    path = os.environ.get("PATH", os.defpath)
+    """The compilers this machine could serve: to those who have the same, or one whose objects are the same."""
     served = 0
-    for name, place, label in asyncio.run(_identify(path)):
-        if not trusted(place):
-            yield Finding(WARN, f"{name} is {place}, where others may write: not served", f"ls -ld {place}")
-        else:
+    for one in asyncio.run(look_around()):
+        path, driver = one.found.path, one.driver
+        if driver is not None:
             served += 1
-            yield Finding(OK, f"{name}: {label} ({place})")
+            package = f" ({driver.package})" if driver.package else ""
+            name = os.path.basename(path)
+            yield Finding(OK, f"{name}: {driver.kind} {driver.version}{package} {driver.target} ({path})")
+        elif "other users can write" in one.why:
+            yield Finding(WARN, f"{one.why}: not served", f"ls -ld {path} {os.path.dirname(path)}")
+        elif one.found.toolchain:
+            yield Finding(WARN, f"{path} was added, but {one.why}", f"manycc toolchain remove {one.found.toolchain}")
     if not served:
         yield Finding(WARN, "there is no compiler that could be served", "install gcc, g++ or clang")
     if not lzo.is_available():
@@ -204,17 +205,3 @@ def _namespaces_hint() -> str:
         if file.read().strip() == "1":
             return "sysctl kernel.apparmor_restrict_unprivileged_userns=0 (for ever: a line in /etc/sysctl.d/)"
     return "sysctl kernel.unprivileged_userns_clone=1; a container must be started so that it may have namespaces"
-
-
-async def _identify(path: str) -> list[tuple[str, str, str]]:
-    """Name, place and label of each compiler along a PATH that manycc knows."""
-    found: list[tuple[str, str, str]] = []
-    identifier = Identifier(FileView().digest_of)
-    for name in _COMPILERS:
-        place = shutil.which(name, path=path)
-        if place is None:
-            continue
-        with contextlib.suppress(CompilerError, NotDistributable, OSError):
-            toolchain = await identifier.identify(os.path.abspath(place), {"PATH": path})
-            found.append((name, place, toolchain.label))
-    return found

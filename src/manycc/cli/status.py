@@ -83,6 +83,7 @@ def draw_hosts(answer: dict[str, Any]) -> None:
     rows = []
     for host in hosts:
         state = str(host.get("state", "?"))
+        notes = [str(host.get("why", "")), "QUARANTINED" * bool(host.get("quarantined")), wrong_objects(host)]
         rows.append(
             [
                 str(host.get("name", "?")),
@@ -91,7 +92,7 @@ def draw_hosts(answer: dict[str, Any]) -> None:
                 str(host.get("slots") or "?"),
                 str(host.get("busy", 0)),
                 toolchains_of(host),
-                "; ".join(filter(None, [str(host.get("why", "")), "QUARANTINED" * bool(host.get("quarantined"))])),
+                "; ".join(filter(None, notes)),
             ]
         )
     columns = ["host", "kind", "state", "slots", "busy", "compilers", "note"]
@@ -104,11 +105,25 @@ def draw_hosts(answer: dict[str, Any]) -> None:
     )
 
 
+def wrong_objects(host: dict[str, Any]) -> str:
+    """How often a host returned an object of another kind than it had to be; "" if never."""
+    count = host.get("wrong")
+    if not isinstance(count, int) or not count:
+        return ""
+    return f"{amount(count, 'wrong object')}, last {host.get('wrong_last', '?')}"
+
+
 def toolchains_of(host: dict[str, Any]) -> str:
     """The compilers a host was asked about: those it serves, and why not those it refused."""
     texts = []
     for toolchain in host.get("toolchains") or []:
         if isinstance(toolchain, dict):
             label, refused = toolchain.get("label", "?"), toolchain.get("refused")
-            texts.append(f"not {label}: {refused}" if refused else str(label))
+            way = toolchain.get("way")
+            if toolchain.get("sent_of") is not None:
+                texts.append(f"{label}: {refused}")
+            elif refused:
+                texts.append(f"not {label}: {refused}")
+            else:
+                texts.append(f"{label} ({way})" if way in ("shipped", "equivalent") else str(label))
     return "; ".join(texts)

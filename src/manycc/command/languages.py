@@ -111,3 +111,15 @@ def language_of(path: str, kind: str, cxx: bool) -> str | None:
     if cxx and language is not None:
         return _CXX_DRIVER.get(language, language)
     return language
+
+
+_SEARCH_VARIABLE: Final = {
+    "c++": "CPLUS_INCLUDE_PATH",
+    "objective-c": "OBJC_INCLUDE_PATH",
+    "objective-c++": "OBJCPLUS_INCLUDE_PATH",
+}
+
+
+def search_variable(language: str) -> str:
+    """The environment variable that names further system folders for a language."""
+    return _SEARCH_VARIABLE.get(language, "C_INCLUDE_PATH")

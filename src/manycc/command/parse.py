@@ -12,7 +12,7 @@ from typing import Final
 
 from manycc.command import assembler, response
 from manycc.command.drivers import CLANG, GCC, compiler_kind, is_cxx, is_wrapper
-from manycc.command.languages import ASSEMBLER, ASSEMBLER_WITH_CPP, MODULE, SENT, language_of
+from manycc.command.languages import ASSEMBLER, ASSEMBLER_WITH_CPP, MODULE, SENT, language_of, search_variable
 from manycc.command.outputs import NULL, all_outputs, auxiliary_base, main_output
 from manycc.command.reading import Reading
 from manycc.errors import NotDistributable
@@ -35,13 +35,6 @@ TARGET_VARIABLES: Final = (
 
 # (-S, -emit-llvm) → suffix of the main output
 _SUFFIX: Final = {(False, False): ".o", (True, False): ".s", (False, True): ".bc", (True, True): ".ll"}
-
-# Language → the variable that names further system folders for it.
-_INCLUDE_PATH: Final = {
-    "c++": "CPLUS_INCLUDE_PATH",
-    "objective-c": "OBJC_INCLUDE_PATH",
-    "objective-c++": "OBJCPLUS_INCLUDE_PATH",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +190,7 @@ def _conclude(reading: Reading, source: str, language: str, cwd: str, env: Mappi
     system_dirs = reading.system_dirs
     if "CPATH" in env:
         include_dirs += _search_path(env["CPATH"])
-    variable = _INCLUDE_PATH.get(language, "C_INCLUDE_PATH")
+    variable = search_variable(language)
     if variable in env:
         system_dirs += _search_path(env[variable])
     if reading.assembler_words:

@@ -153,6 +153,7 @@ def _settings(options: argparse.Namespace) -> NodeSettings:
         "jobs": _number("--jobs", options.jobs, cpu_count() + 2, 1, MAX_SLOTS),
         "nice": _number("--nice", options.nice, DEFAULT_NICE, 0, 20),
         "job_lifetime": _number("--job-lifetime", options.job_lifetime, 0, 0, 1 << 31),
+        "toolchains": "installed-only",  # as with distcc's own, whoever administers it has chosen what it may run
     }
     _number("--lifetime", options.lifetime, 0, 0, 1 << 31)
     notes: list[str] = []

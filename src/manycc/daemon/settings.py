@@ -133,6 +133,8 @@ SETTINGS: Final = (
             "the store is made below this folder, unless a store is named"),
     Setting("sandbox", "SANDBOX", _choice("auto", "required", "off"), "WHEN",
             "required: do not start where jobs cannot be sealed; off: never seal (default: auto)"),
+    Setting("toolchains", "TOOLCHAINS", _choice("any", "installed-only"), "WHICH",
+            "any: clients may send their compilers, which run sealed; installed-only: never (default: any)", live=True),
     Setting("job_memory", "JOB_MEMORY", _size(MIN_JOB_MEMORY), "SIZE",
             "bound of each process's memory (default: this machine's)", live=True),
     Setting("job_time", "JOB_TIME", _whole(1), "S", "bound of each process's CPU seconds (default: 900)", live=True),
@@ -182,8 +184,8 @@ class NodeSettings:
             "allow": self.get("allow", LOOPBACK),
             "slots": self.get("jobs", cpu_count()),
         }
-        for name in ("listen", "port", "sandbox", "name", "store_size", "job_memory", "job_output", "job_time",
-                     "job_processes", "job_lifetime", "drain_time"):  # fmt: skip
+        for name in ("listen", "port", "sandbox", "toolchains", "name", "store_size", "job_memory", "job_output",
+                     "job_time", "job_processes", "job_lifetime", "drain_time"):  # fmt: skip
             if name in self.values:
                 chosen[name] = self.values[name]
         return NodeOptions(**chosen)

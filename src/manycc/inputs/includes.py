@@ -28,8 +28,9 @@ SHELF: Final = "searches"
 
 _TIMEOUT_S: Final = 30.0
 _MAX_OUTPUT: Final = 1 << 20
-_TAKES_PATH: Final = re.compile(r"-[IB]|.*(?:sysroot|prefix|toolchain|resource-dir|isystem|idirafter|multilib)")
+TAKES_PATH: Final = re.compile(r"-[IB]|.*(?:sysroot|prefix|toolchain|resource-dir|isystem|idirafter|multilib)")
 _UNUSED: Final = re.compile(r'ignoring (?:nonexistent|duplicate|non-directory) (?:directory|path) "(.*)"')
+_ABSENT: Final = re.compile(r'^ignoring nonexistent directory "(.*)"$', re.MULTILINE)
 _FRAMEWORK: Final = " (framework directory)"
 _INSTALLATIONS: Final = ("/usr/lib/gcc", "/usr/lib/gcc-cross", "/usr/include/c++")
 
@@ -53,7 +54,7 @@ class DefaultFolders:
         Raises NotDistributable(INPUTS_UNKNOWN) if the compiler does not answer.
         """
         variables = tuple([env.get(name) for name in VARIABLES])
-        place = cwd if any(variables) or any(map(_TAKES_PATH.match, arguments)) else ""
+        place = cwd if any(variables) or any(map(TAKES_PATH.match, arguments)) else ""
         key: bytes = msgpack.packb(
             (toolchain.fingerprint, language, tuple(arguments), variables, place), unicode_errors="surrogateescape"
         )
@@ -112,6 +113,22 @@ class DefaultFolders:
                 view.watch(folder)
                 found[folder] = None
         return list(found)
+
+
+def parse_searched(text: str) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
+    """The folders that are searched, in their order, out of the compiler's ``-v`` output; and those that it left out
+    because they are not there. None if there is no list."""
+    absent = tuple(dict.fromkeys(_ABSENT.findall(text)))
+    searched: list[str] = []
+    inside = False
+    for line in text.split("\n"):
+        if line.startswith("#include <...>"):
+            inside = True
+        elif line.startswith("End of search list"):
+            return tuple(searched), absent
+        elif inside and line.startswith(" ") and not line.endswith(_FRAMEWORK):
+            searched.append(line[1:])
+    return None
 
 
 def parse_search_list(text: str) -> tuple[str, ...] | None:

@@ -14,6 +14,7 @@ compiler              file name of the command's first word
 argv                  the command of a job that no node did, cut off where it is long
 reason, detail        code of the reason (``reasons.py``), and what it says about this very job
 host                  the node that answered, as the user wrote it; absent for a local job
+way                   how the node has the compiler: "same", "shipped", "equivalent"; absent if no node did it
 tried                 [[host, reason, detail], …]: nodes that failed before the job was done
 exit                  exit code of a job that a node answered; null or absent otherwise
 how, inputs           how the inputs were found (manifest, scan, scan+M) and how many there are

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 from manycc.command.parse import Command, parse
 from manycc.errors import NotDistributable
 from manycc.job import FILE, FOLDER, LINK
-from manycc.node import tree
+from manycc.node import equivalent, tree
 from manycc.node.messages import JobMessage
 from manycc.node.outputs import Produced
 from manycc.node.toolchains import Served
@@ -107,10 +107,12 @@ def admit(message: JobMessage, served: Served, entries: Sequence[Entry], system:
     _check_parts(entries, served)
     if system.paths:
         entries = [*entries, *system.ways]
-    whole = tree.build(served.tree, entries, writable)
+    change = equivalent.changed(served, message.repair, command, message.cwd, env)
+    whole = tree.build(served.tree if change is None else change.base, entries, writable)
     links = whole.links() if any(entry.kind == LINK for entry in entries) else served.links
     _check_system(system.paths, whole, writable)
     _check_driver(message, served, links)
+    equivalent.check_searched(served, message.repair, whole, message.cwd, links)
     _check_places(message, command, links)
     if tree.resolve(env.get("PWD", message.cwd), links) != message.cwd:
         raise refused("PWD does not lead to the working folder")
@@ -123,7 +125,7 @@ def admit(message: JobMessage, served: Served, entries: Sequence[Entry], system:
         tokens.append(system.token)
     cached = bool(message.flags & native.FLAG_CACHE) and bool(system.token or not system.paths)
     key = action_key(
-        served.key,
+        served.key if change is None else (*served.key, *change.key),
         message.argv,
         message.cwd,
         message.env,
@@ -133,8 +135,10 @@ def admit(message: JobMessage, served: Served, entries: Sequence[Entry], system:
         terminal,
     )
     env["PATH"] = served.search_path
+    if change is not None:
+        env |= change.env
     return Plan(
-        argv=message.argv,
+        argv=message.argv if change is None else change.argv,
         cwd=message.cwd,
         env=env,
         umask=message.umask,

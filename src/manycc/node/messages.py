@@ -10,7 +10,7 @@ from array import array
 from typing import Any, Final, NamedTuple
 
 from manycc.errors import WireError
-from manycc.job import FILE, FOLDER, LINK
+from manycc.job import FILE, FOLDER, LINK, Repair, ToolFile
 from manycc.wire import native
 
 MAX_ARGUMENT_BYTES: Final = 2 * 1024 * 1024
@@ -35,6 +35,16 @@ class Hello(NamedTuple):
     silence: float
 
 
+class About(NamedTuple):
+    """What an agent's compiler is. ``size``: bytes of all its files; ``target`` as it spells it itself."""
+
+    kind: str
+    host: str
+    facts: dict[str, str]
+    size: int
+    target: str = ""
+
+
 class ToolchainMessage(NamedTuple):
     """A toolchain an agent would like to have served."""
 
@@ -44,6 +54,7 @@ class ToolchainMessage(NamedTuple):
     label: str
     links: tuple[tuple[str, str], ...]
     components: dict[str, bytes]
+    about: About
 
 
 class Announced(NamedTuple):
@@ -72,6 +83,7 @@ class JobMessage(NamedTuple):
     stems: tuple[str, ...]
     flags: int
     expected_rss: int
+    repair: Repair | None = None
 
 
 class Blob(NamedTuple):
@@ -97,8 +109,8 @@ def parse_hello(message: list[Any]) -> Hello:
 
 
 def parse_toolchain(message: list[Any]) -> ToolchainMessage:
-    """[TOOLCHAIN, tc, fingerprint, driver, label, links, components]"""
-    number, fingerprint, driver, label, links, components = _fields(message, 6)
+    """[TOOLCHAIN, tc, fingerprint, driver, label, links, components, about]"""
+    number, fingerprint, driver, label, links, components, about = _fields(message, 7)
     if not isinstance(components, dict) or len(components) > MAX_LINKS:
         raise WireError("a toolchain's components are not a map of reasonable size")
     return ToolchainMessage(
@@ -108,7 +120,37 @@ def parse_toolchain(message: list[Any]) -> ToolchainMessage:
         _text(label, MAX_TEXT),
         _pairs(links, MAX_LINKS, native.MAX_PATH, MAX_LINK_BYTES),
         {_text(name, MAX_TEXT): _digest(digest) for name, digest in components.items()},
+        _about(about),
     )
+
+
+def _about(said: Any) -> About:
+    if not isinstance(said, dict) or len(said) > native.MAX_FACTS:
+        raise WireError("what is said about a toolchain is not a small map")
+    facts = said.get("facts", {})
+    if not isinstance(facts, dict) or len(facts) > native.MAX_FACTS:
+        raise WireError("a toolchain's facts are not a small map")
+    return About(
+        _text(said.get("kind"), MAX_TEXT),
+        _text(said.get("host"), MAX_TEXT),
+        {_text(name, native.MAX_FACT): _text(text, native.MAX_FACT) for name, text in facts.items()},
+        _integer(said.get("bytes"), 0, 2**62),
+        _text(said.get("target", ""), MAX_TEXT),
+    )
+
+
+def parse_files(message: list[Any]) -> tuple[int, tuple[ToolFile, ...]]:
+    """[FILES, tc, [[path, digest, size], …]]"""
+    number, listed = _fields(message, 2)
+    if not isinstance(listed, list) or len(listed) > native.MAX_TOOL_FILES:
+        raise WireError("a toolchain's files are not a list of reasonable size")
+    files = []
+    for item in listed:
+        if not isinstance(item, list) or len(item) != 3:
+            raise WireError("a file of a toolchain is not three values")
+        path, digest, size = item
+        files.append(ToolFile(_text(path, native.MAX_PATH), _digest(digest), _integer(size, 0, native.MAX_FILE)))
+    return number_of(number), tuple(files)
 
 
 def parse_announce(message: list[Any], room: int) -> list[Announced]:
@@ -143,8 +185,10 @@ def parse_retract(message: list[Any]) -> list[int]:
 
 
 def parse_job(message: list[Any]) -> JobMessage:
-    """[JOB, id, tc, argv, cwd, env, umask, numbers, folders, outputs, stems, flags, expected_rss]"""
-    number, toolchain, argv, cwd, env, umask, numbers, folders, outputs, stems, flags, expected = _fields(message, 12)
+    """[JOB, id, tc, argv, cwd, env, umask, numbers, folders, outputs, stems, flags, expected_rss, repair]"""
+    number, toolchain, argv, cwd, env, umask, numbers, folders, outputs, stems, flags, expected, repair = _fields(
+        message, 13
+    )
     arguments = _texts(argv, native.MAX_ARGS, MAX_ARGUMENT_BYTES)
     if not arguments:
         raise WireError("a job without a command")
@@ -166,6 +210,18 @@ def parse_job(message: list[Any]) -> JobMessage:
         _texts(stems, MAX_PLACES, MAX_PLACE_BYTES),
         _integer(flags, 0, 2**31),
         _integer(expected, 0, 2**62),
+        None if repair is None else _repair(repair),
+    )
+
+
+def _repair(said: Any) -> Repair:
+    if not isinstance(said, list) or len(said) != 3:
+        raise WireError("a repair is not three values")
+    search, options, ident = said
+    return Repair(
+        _texts(search, MAX_PLACES, MAX_PLACE_BYTES),
+        _texts(options, native.MAX_FACTS, MAX_PLACE_BYTES),
+        _text(ident, native.MAX_FACT),
     )
 
 

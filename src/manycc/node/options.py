@@ -18,6 +18,7 @@ MIN_JOB_MEMORY: Final = 1 * GIB
 """gcc tunes its garbage collection to less address space than this, and says so in -fverbose-asm."""
 
 SandboxChoice = Literal["auto", "required", "off"]
+ToolchainChoice = Literal["any", "installed-only"]
 
 _SIZE: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([KMGT]?)(?:i?B)?", re.IGNORECASE)
 _UNITS: Final = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
@@ -30,7 +31,7 @@ class NodeOptions:
     ``store_size`` None: the store's own default. ``job_memory`` bounds the address space of each
     process of a job, ``job_time`` its CPU time, ``job_output`` each file it writes, and
     ``job_processes`` how many processes one job may add. ``job_lifetime`` bounds how long a job runs, by the clock;
-    0: there is no bound but the one that follows from ``job_time``.
+    0: there is no bound but the one that follows from ``job_time``. ``toolchains``: whether agents may send theirs.
     """
 
     store: str
@@ -45,6 +46,7 @@ class NodeOptions:
     job_output: int = MAX_FILE
     job_processes: int = 64
     sandbox: SandboxChoice = "auto"
+    toolchains: ToolchainChoice = "any"
     name: str = field(default_factory=lambda: os.uname().nodename)
     drain_time: float = 60.0
 

@@ -17,6 +17,7 @@ from manycc.node.distcc.budget import SHARE, Budget
 from manycc.node.distcc.session import Session as DistccSession
 from manycc.node.distcc.session import Shared
 from manycc.node.distcc.system import SystemHeaders
+from manycc.node.equivalent import Equivalents
 from manycc.node.executor import Executor
 from manycc.node.listening import BACKLOG, open_sockets
 from manycc.node.mapped import MappedRunner
@@ -26,11 +27,13 @@ from manycc.node.sandbox import Sandbox, find_sandbox
 from manycc.node.sealed import SealedRunner
 from manycc.node.server import Entrance, Farewell, Speaker
 from manycc.node.session import Session
+from manycc.node.shipping import INSTALLED_ONLY, UNSEALED, Shipping
 from manycc.node.slots import Slots
 from manycc.node.toolchains import ToolchainService
 from manycc.node.uploads import Incoming
 from manycc.reasons import Reason
 from manycc.store.store import Store
+from manycc.toolchain import added
 from manycc.wire import distcc, native
 
 STATE_INTERVAL_S: Final = 0.1
@@ -98,6 +101,11 @@ class Node:
             else MappedRunner(options, self.store, self.sandbox, self._digest_of)
         )
         self.executor = Executor(self.store, self.toolchains, runner, self.slots)
+        if self.sandbox.kind == "bubblewrap":
+            env = {"PATH": os.environ.get("PATH", os.defpath), "HOME": os.path.expanduser("~")}
+            folders = added.folders(os.environ)
+            self.toolchains.equivalents = Equivalents(self.toolchains.identify, env, folders, self._digest_of)
+        self.toolchains.shipping = Shipping(self.store, self.executor, self._no_shipping())
         self._runner = runner
         loop = asyncio.get_running_loop()
         if sockets is None:
@@ -125,6 +133,8 @@ class Node:
         """
         self.options = options
         self._runner.reconfigure(options)
+        if self.toolchains.shipping is not None:
+            self.toolchains.shipping.forbidden = self._no_shipping()
         self.slots.resize(options.slots)
         for session in list(self._sessions):
             if not may_connect(session.peer.rpartition(":")[0], options.allow):
@@ -166,6 +176,8 @@ class Node:
         self.slots.close()
         if hasattr(self, "executor"):
             self.executor.close()
+        if self.toolchains.shipping is not None:
+            self.toolchains.shipping.close()
         self.store.close()
 
     # -- for sessions
@@ -208,6 +220,12 @@ class Node:
             self._all_idle.set()
 
     # -- inside
+
+    def _no_shipping(self) -> str:
+        """Why no toolchains are taken that agents send; "" if they are."""
+        if self.options.toolchains == "installed-only":
+            return INSTALLED_ONLY
+        return "" if self.sandbox.kind == "bubblewrap" else UNSEALED
 
     def _entrance(self) -> Entrance:
         return Entrance(self.options.allow, self.speakers, self._counts)

@@ -10,7 +10,9 @@ from typing import Any, Final, Protocol
 
 from manycc import __version__
 from manycc.errors import BackendRefused, WireError
+from manycc.job import Way
 from manycc.node import admission, messages
+from manycc.node.delivery import Deliveries
 from manycc.node.distcc.counts import Counts
 from manycc.node.executor import Executor, Result
 from manycc.node.outputs import Produced, close_all
@@ -88,6 +90,8 @@ class Session(asyncio.Protocol):
         self._toolchains: dict[int, Served | str] = {}
         self._proofs: set[int] = set()
         self._proving: set[asyncio.Task[None]] = set()
+        self._asked_for: dict[int, messages.ToolchainMessage] = {}
+        self._deliveries = Deliveries(self._send)
         self._jobs: dict[int, asyncio.Task[None]] = {}
         self._named = 0
         self._uploads = Uploads(host.store, host.incoming, self._ask)
@@ -167,6 +171,7 @@ class Session(asyncio.Protocol):
         left = min(
             self._silence_s - (self._loop.time() - self._heard),
             SILENCE_S - self._uploads.silence(),
+            SILENCE_S - self._deliveries.silence(),
         )
         if not self._greeted:
             self.close("no greeting came in time")
@@ -202,7 +207,9 @@ class Session(asyncio.Protocol):
         elif kind == native.JOB:
             self._start(messages.parse_job(message))
         elif kind == native.BLOB:
-            self._uploads.receive(messages.parse_blob(message))
+            blob = messages.parse_blob(message)
+            if not self._deliveries.take(blob, self._uploads.wants(blob.digest)):
+                self._uploads.receive(blob)
         elif kind == native.ANNOUNCE:
             self._announce(message)
         elif kind == native.RETRACT:
@@ -219,7 +226,11 @@ class Session(asyncio.Protocol):
         elif kind == native.TOOLCHAIN:
             self._prove(messages.parse_toolchain(message))
         elif kind == native.GONE:
-            self._uploads.gone(messages.parse_gone(message)[0])
+            number = messages.parse_gone(message)[0]
+            if not self._deliveries.gone(number):
+                self._uploads.gone(number)
+        elif kind == native.FILES:
+            self._deliveries.list_came(*messages.parse_files(message))
         else:
             raise WireError(f"unknown message {kind}")
 
@@ -255,22 +266,44 @@ class Session(asyncio.Protocol):
             raise WireError(f"more than {MAX_TOOLCHAINS} toolchains")
         if message.number in self._proofs:
             raise WireError("a toolchain's number was given twice")
+        if message.number & native.SHIPPED:
+            raise WireError("a toolchain's number is out of bounds")
         self._proofs.add(message.number)
+        self._begin_proof(message)
+
+    def _begin_proof(self, message: messages.ToolchainMessage) -> None:
         task = self._loop.create_task(self._proof(message))
         self._proving.add(task)
         task.add_done_callback(self._proving.discard)
 
     async def _proof(self, message: messages.ToolchainMessage) -> None:
+        way, sentence = "", ""
+        about: dict[str, Any] = {}
+        delivery = self._deliveries.begin(message.number)
         try:
-            self._toolchains[message.number] = await self._host.toolchains.prove(message)
-            sentence = ""
+            served = await self._host.toolchains.prove(message, delivery)
+            self._toolchains[message.number] = served
+            self._asked_for[message.number] = message
+            way, about = served.way.value, served.about
         except BackendRefused as error:
             sentence = self._toolchains[message.number] = error.detail
             _log.info("%s: toolchain refused: %s", self.peer, sentence)
         except Exception:  # noqa: BLE001 - one agent's request must not end the node
             _log.exception("%s: a toolchain could not be looked for", self.peer)
             sentence = self._toolchains[message.number] = "the node failed to look for it"
-        self._send([native.PROVEN, message.number, sentence])
+        finally:
+            self._deliveries.end(message.number)
+        self._send([native.PROVEN, message.number, sentence, way, about])
+
+    def _no_longer_served(self, number: int, sentence: str) -> None:
+        """A toolchain that was proven cannot be used any more. One that was sent may be sent again."""
+        served = self._toolchains[number]
+        if isinstance(served, str):
+            return  # the first of its jobs has said so
+        self._toolchains[number] = sentence
+        self._send([native.PROVEN, number, sentence, "", {}])
+        if served.way is Way.SHIPPED:
+            self._begin_proof(self._asked_for[number])
 
     # -- jobs
 
@@ -324,8 +357,7 @@ class Session(asyncio.Protocol):
                 result = await self._fetch_and_run(message.id, plan)
             except BackendRefused as error:
                 if error.reason is Reason.NO_TOOLCHAIN:
-                    self._toolchains[message.toolchain] = error.detail
-                    self._send([native.PROVEN, message.toolchain, error.detail])
+                    self._no_longer_served(message.toolchain, error.detail)
                 raise
             took = time.monotonic() - began
             self._host.counts.ended(result.exit_code, took, message.argv[0], source)

@@ -1,4 +1,5 @@
-"""Which toolchains a node serves: those it has itself, to the byte.
+"""Which toolchains a node serves: those it has itself, to the byte, and those that were sent to it (``shipping.py``);
+for others an equivalent one may stand in (``equivalent.py``).
 
 An agent names its toolchain by fingerprint and says where its driver lies. The node looks for a
 compiler of that place or name on its own disk, identifies it with the agent's own code, and serves
@@ -11,23 +12,27 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import os
-import stat
 from collections.abc import Callable, Iterator
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 from manycc.command.drivers import compiler_kind
 from manycc.errors import BackendRefused, CompilerError, NotDistributable, StoreError
-from manycc.job import FILE, LINK, Toolchain
+from manycc.job import FILE, LINK, Toolchain, ToolFile, Way
 from manycc.node import tree
-from manycc.node.messages import ToolchainMessage
+from manycc.node.messages import About, ToolchainMessage
 from manycc.node.text import plain
 from manycc.node.tree import Entry, Tree
 from manycc.reasons import Reason
 from manycc.store.store import Store
 from manycc.toolchain.identity import Identifier, tool_path
 from manycc.toolchain.matching import difference
-from manycc.toolchain.paths import walk
+from manycc.toolchain.paths import trusted, walk
 from manycc.wire.native import MAX_PATH
+
+if TYPE_CHECKING:
+    from manycc.node.delivery import Delivery
+    from manycc.node.equivalent import Equivalents
+    from manycc.node.shipping import Shipping
 
 MAX_SERVED: Final = 256
 
@@ -38,14 +43,24 @@ class Served:
     ``own`` is the node's own identical one, ``driver`` where the agent's machine has it; ``tree``
     holds its files and links, ``links`` just those by path, ``real_driver`` is what ``driver`` leads
     to, ``search_path`` the PATH it needs, ``key`` what of it goes into an action's key; ``places``
-    are the folders that its files are in, ``libraries`` the names of those that are loaded.
+    are the folders that its files are in, ``libraries`` the names of those that are loaded. ``way``: how the node
+    came by it. ``more``: files of this machine that it needs besides; ``about``: what an agent is told of it.
     """
 
-    __slots__ = ("driver", "key", "libraries", "links", "own", "places", "real_driver", "search_path", "tree")
+    __slots__ = (
+        "about", "driver", "key", "libraries", "links", "more", "own", "places", "real_driver", "search_path", "tree",
+        "way",
+    )  # fmt: skip
 
-    def __init__(self, own: Toolchain, message: ToolchainMessage) -> None:
-        """Raises BackendRefused if the agent's links do not lead to the driver or are no tree."""
+    def __init__(self, own: Toolchain, message: ToolchainMessage, real_driver: str, way: Way = Way.SAME) -> None:
+        """``real_driver`` is the driver's file among those of ``own``.
+
+        Raises BackendRefused if the agent's links do not lead to it or are no tree.
+        """
         self.own = own
+        self.way = way
+        self.more: tuple[ToolFile, ...] = ()
+        self.about: dict[str, Any] = {}
         self.driver = message.driver
         self.links = dict(message.links)
         entries = [Entry(FILE, file.path, file.digest, file.size, executable=True) for file in own.files]
@@ -54,7 +69,7 @@ class Served:
         self.places = frozenset(entry.parent for entry in self.tree.files())
         self.libraries = frozenset(name for name in map(os.path.basename, self.tree.leaves) if ".so" in name)
         self.real_driver = tree.resolve(message.driver, self.links)
-        if self.real_driver not in self.tree.leaves or self.real_driver != walk(own.driver)[0]:
+        if self.real_driver not in self.tree.leaves or self.real_driver != real_driver:
             raise tree.refused(f"{message.driver} does not lead to the compiler's driver")
         theirs = dataclasses.replace(own, driver=message.driver, links=message.links)
         self.search_path = tool_path(theirs)
@@ -73,10 +88,39 @@ class ToolchainService:
         self._env = {"PATH": path}
         self._served: dict[tuple[str, ...], Served] = {}
         self._named: dict[str, Served] = {}
-        self._filling: dict[str, asyncio.Task[None]] = {}
+        self._filling: dict[tuple[str, Way], asyncio.Task[None]] = {}
+        self.shipping: Shipping | None = None
+        """What takes toolchains that agents send; None: nothing does."""
+        self.equivalents: Equivalents | None = None
+        """What finds compilers that stand in for those that are not here; None: none does."""
 
-    async def prove(self, message: ToolchainMessage) -> Served:
-        """The toolchain, ready to be used. Raises BackendRefused with the sentence why it will not be served."""
+    async def prove(self, message: ToolchainMessage, delivery: Delivery | None = None) -> Served:
+        """The toolchain, ready to be used; ``delivery`` is a way to have it sent.
+
+        Raises BackendRefused with the sentence why it will not be served.
+        """
+        try:
+            return await self._prove_same(message)
+        except BackendRefused as error:
+            refusal = error
+        if self.shipping is not None and delivery is not None:
+            try:
+                return await self.shipping.serve(message, delivery, refusal.detail)
+            except BackendRefused as error:
+                refusal = error
+        if self.equivalents is None:
+            raise refusal
+        try:
+            return await self._kept(await self.equivalents.find(message))
+        except BackendRefused as error:
+            sentence = f"{refusal.detail}; {error.detail}"
+            raise BackendRefused(Reason.NO_TOOLCHAIN, sentence) from error
+
+    async def identify(self, driver: str) -> Toolchain:
+        """A compiler of this machine, by its driver's path. Raises NotDistributable, CompilerError."""
+        return await self._identifier.identify(driver, self._env)
+
+    async def _prove_same(self, message: ToolchainMessage) -> Served:
         sentence = ""
         for candidate in self._candidates(message):
             try:
@@ -126,6 +170,10 @@ class ToolchainService:
 
         Raises BackendRefused(NO_TOOLCHAIN) if it was replaced.
         """
+        if served.way is Way.SHIPPED:
+            if self.shipping is not None:
+                self.shipping.check(served)
+            return
         own = self._identifier.current(served.own.driver, self._env)
         if own is served.own:
             return
@@ -140,20 +188,28 @@ class ToolchainService:
         served.own = own
 
     async def fill(self, served: Served) -> None:
-        """Bring the toolchain's files into the store, where they are not. Raises StoreError, OSError."""
-        fingerprint = served.own.fingerprint
-        task = self._filling.get(fingerprint)
+        """Bring the toolchain's files into the store, where they are not.
+
+        Raises StoreError, OSError; BackendRefused(NO_TOOLCHAIN) if they must be sent again.
+        """
+        if served.way is Way.SHIPPED and self.shipping is not None:
+            self.shipping.fill(served)
+        name = (served.own.fingerprint, served.way)
+        task = self._filling.get(name)
         if task is None:
-            task = self._filling[fingerprint] = asyncio.create_task(asyncio.to_thread(self._copy, served.own))
-            task.add_done_callback(lambda _: self._filling.pop(fingerprint))
+            task = self._filling[name] = asyncio.create_task(asyncio.to_thread(self._copy, served))
+            task.add_done_callback(lambda _: self._filling.pop(name))
         await asyncio.shield(task)
 
     async def _serve(self, own: Toolchain, message: ToolchainMessage) -> Served:
-        served = Served(own, message)
+        return await self._kept(Served(own, message, walk(own.driver)[0]))
+
+    async def _kept(self, served: Served) -> Served:
+        """With its files in the store. Raises BackendRefused."""
         known = self._served.get(served.key)
         if known is not None:
             # Jobs of all agents then share the very same entries, which makes trees quick to compare.
-            known.own = own
+            known.own = served.own
             served = known
         try:
             await self.fill(served)
@@ -164,8 +220,8 @@ class ToolchainService:
         self._served[served.key] = served
         return served
 
-    def _copy(self, own: Toolchain) -> None:
-        for file in own.files:
+    def _copy(self, served: Served) -> None:
+        for file in (*served.own.files, *served.more):
             self._store.add_file(file.path, file.digest, executable=True)
 
     def _candidates(self, message: ToolchainMessage) -> Iterator[str]:
@@ -184,20 +240,5 @@ class ToolchainService:
 
 def _as_asked_for(own: Toolchain) -> ToolchainMessage:
     """What an agent would say that wants this very compiler, where it is here."""
-    return ToolchainMessage(0, own.fingerprint, own.driver, own.label, own.links, dict(own.components))
-
-
-def trusted(path: str) -> bool:
-    """Whether only we or root could have put a program there: an agent names what is run to be identified."""
-    mine = (0, os.geteuid())
-    place = os.path.realpath(path)
-    while True:
-        try:
-            status = os.stat(place)
-        except OSError:
-            return False
-        if status.st_uid not in mine or (status.st_mode & stat.S_IWOTH and not status.st_mode & stat.S_ISVTX):
-            return False
-        if place == "/":
-            return True
-        place = os.path.dirname(place)
+    about = About(own.kind, own.host, dict(own.facts), 0)
+    return ToolchainMessage(0, own.fingerprint, own.driver, own.label, own.links, dict(own.components), about)

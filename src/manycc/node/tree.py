@@ -148,8 +148,11 @@ def empty() -> Tree:
     return Tree({}, folders)
 
 
-def resolve(path: str, links: Mapping[str, str]) -> str:
-    """Where an absolute path leads if these are all the links there are. Raises BackendRefused on a loop."""
+def resolve(path: str, links: Mapping[str, str], crossed: list[tuple[str, str]] | None = None) -> str:
+    """Where an absolute path leads if these are all the links there are. Raises BackendRefused on a loop.
+
+    Those that it leads through are added to ``crossed``.
+    """
     waiting = path.split("/")[::-1]
     place = ""
     followed = 0
@@ -165,6 +168,8 @@ def resolve(path: str, links: Mapping[str, str]) -> str:
         if target is None:
             place = step
             continue
+        if crossed is not None:
+            crossed.append((step, target))
         followed += 1
         if followed > MAX_LINKS_FOLLOWED or len(waiting) > MAX_PATH:
             raise refused(f"{path} leads through too many links")

@@ -65,6 +65,10 @@ class Uploads:
         """Seconds for which nothing of what was asked for has come; 0 if nothing is due."""
         return asyncio.get_running_loop().time() - self._heard if self._asked else 0.0
 
+    def wants(self, digest: bytes) -> bool:
+        """Whether a content was asked for, and has not come."""
+        return digest in self._asked
+
     async def fetch(self, job: int, wanted: Iterable[tuple[bytes, int]]) -> None:
         """Return when all contents, given with their sizes, have arrived.
 

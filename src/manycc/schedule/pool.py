@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple, Protocol
 
-from manycc.backends.base import Backend, State
+from manycc.backends.base import Backend, State, Verdict
 from manycc.errors import BackendError, NotDistributable
 from manycc.job import Job, Toolchain
 from manycc.reasons import Reason
@@ -46,11 +46,17 @@ class PoolBackend(Backend, Protocol):
     def proven(self, toolchain: Toolchain) -> bool:
         """Whether the host has said that it serves this toolchain."""
 
-    def verdicts(self) -> list[tuple[str, str]]:
-        """What the host has said about toolchains: (label, the refusal's sentence or "")."""
+    def verdicts(self) -> list[Verdict]:
+        """What the host has said about toolchains."""
+
+    def verdict(self, toolchain: Toolchain) -> Verdict | None:
+        """What the host has said about this one; None if nothing yet."""
 
     def objection(self, job: Job) -> tuple[Reason, str] | None:
         """Why it cannot do this job, although it serves the toolchain; None if nothing is known against it."""
+
+    def unproven(self, job: Job) -> bool:
+        """Whether ``prove_job`` has to be asked before it is given this job."""
 
     async def prove_job(self, job: Job) -> None:
         """Find out whether it objects to a job, if only a trial tells."""
@@ -63,14 +69,19 @@ class PoolBackend(Backend, Protocol):
 
 
 class Host:
-    """A backend and the jobs this agent has on it."""
+    """A backend and the jobs this agent has on it.
 
-    __slots__ = ("backend", "busy", "done")
+    ``wrong`` counts the objects it returned that were of another kind than they had to be; ``wrong_last`` says how.
+    """
+
+    __slots__ = ("backend", "busy", "done", "wrong", "wrong_last")
 
     def __init__(self, backend: PoolBackend) -> None:
         self.backend = backend
         self.busy = 0
         self.done = 0
+        self.wrong = 0
+        self.wrong_last = ""
 
     def load(self) -> float:
         """Jobs per slot, the node's own word included."""
@@ -113,7 +124,7 @@ class Pool:
         self._local_compile = local_compile
         self._barred = barred or (lambda host, toolchain: "")
         self._queue: deque[_Waiter] = deque()
-        self._proving: dict[tuple[str, str, str], asyncio.Task[None]] = {}
+        self._proving: dict[tuple[str, ...], asyncio.Task[None]] = {}
         self._unsubscribe = [host.backend.on_change(self.hosts_changed) for host in self.hosts]
 
     def close(self) -> None:
@@ -275,12 +286,19 @@ class Pool:
 
     def _suits(self, backend: PoolBackend, demand: _Demand) -> bool:
         """Whether a host that serves the toolchain is one for this very job."""
-        if demand.job is None or backend.exact:
+        if demand.job is None:
             return True
         if _objection(backend, demand) is not None:
             return False
-        return backend.keeps_bytes(demand.job) or not any(
-            other.backend.keeps_bytes(demand.job) and self._hopeful(other.backend, demand) for other in self.hosts
+        if backend.unproven(demand.job):
+            self._prove(backend, demand.toolchain, demand.job)
+            return False
+        return (
+            backend.exact
+            or backend.keeps_bytes(demand.job)
+            or not any(
+                other.backend.keeps_bytes(demand.job) and self._hopeful(other.backend, demand) for other in self.hosts
+            )
         )
 
     def _hopeful(self, backend: PoolBackend, demand: _Demand) -> bool:
@@ -293,16 +311,16 @@ class Pool:
             or _objection(backend, demand)
         )
 
-    def _prove(self, backend: PoolBackend, toolchain: Toolchain) -> None:
-        key = (backend.name, toolchain.fingerprint, toolchain.driver)
+    def _prove(self, backend: PoolBackend, toolchain: Toolchain, job: Job | None = None) -> None:
+        key = (backend.name, toolchain.fingerprint, toolchain.driver, *(job.argv if job is not None else ()))
         if key not in self._proving:
-            task = asyncio.get_running_loop().create_task(self._prove_and_wake(backend, toolchain))
+            task = asyncio.get_running_loop().create_task(self._prove_and_wake(backend, toolchain, job))
             self._proving[key] = task
             task.add_done_callback(lambda _: self._proving.pop(key, None))
 
-    async def _prove_and_wake(self, backend: PoolBackend, toolchain: Toolchain) -> None:
+    async def _prove_and_wake(self, backend: PoolBackend, toolchain: Toolchain, job: Job | None) -> None:
         try:
-            await backend.prove(toolchain)
+            await (backend.prove(toolchain) if job is None else backend.prove_job(job))
         except BackendError:
             pass  # the backend is down and says so in its state
         self.hosts_changed()
@@ -344,8 +362,8 @@ def _is_down(backend: PoolBackend) -> bool:
 
 
 def _objection(backend: PoolBackend, demand: _Demand) -> tuple[Reason, str] | None:
-    if demand.job is None or backend.exact:
+    if demand.job is None:
         return None
-    if demand.exact:
+    if demand.exact and not backend.exact:
         return Reason.SAME_BYTES, EXCLUDED
     return backend.objection(demand.job)

@@ -127,20 +127,22 @@ class Store:
 
     # -- reading
 
-    def open(self, digest: bytes) -> BinaryIO:
+    def open(self, digest: bytes, *, executable: bool = False) -> BinaryIO:
         """The content as an open file. Raises BlobMissing."""
+        key = blob_key(digest, executable)
+        path = self._path(key)
         for _ in range(_REOPEN):
             try:
-                file = open_plain(self._path(digest))
+                file = open_plain(path)
             except OSError:
-                self._forget(digest)
+                self._forget(key)
                 break
             identity = identity_of(os.fstat(file.fileno()))
-            if self._verified.get(digest) == identity or self._verify(digest) == identity:
-                self._room.touch(digest, self._path(digest))
+            if self._verified.get(key) == identity or self._verify(key) == identity:
+                self._room.touch(key, path)
                 return file
             file.close()
-            if digest not in self._verified:
+            if key not in self._verified:
                 break
             # Somebody put the same content in its place meanwhile: take that.
         raise BlobMissing(digest)
@@ -250,8 +252,12 @@ class Store:
         self.corrupted += 1
         self._discard(blob_key(digest, executable))
 
+    def remove(self, digest: bytes, *, executable: bool = False) -> None:
+        """Give up a content that nobody needs any more."""
+        self._discard(blob_key(digest, executable))
+
     def enter(self, key: bytes, temporary: str) -> None:
-        """Give a finished file below ``scratch``, already hashed, its name. Raises StoreFull, OSError."""
+        """Give a finished file of this file system, already hashed, its name. Raises StoreFull, OSError."""
         os.chmod(temporary, _mode(key))
         status = os.lstat(temporary)
         self._room.make(status.st_size)

@@ -12,13 +12,13 @@ import asyncio
 import hashlib
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from manycc.errors import CompilerError, NotDistributable
 from manycc.job import Toolchain, ToolFile
 from manycc.reasons import Reason
-from manycc.toolchain import elf, probe
+from manycc.toolchain import elf, facts, machines, probe
 from manycc.toolchain.parts import Driver, Parts, examine, find_parts, find_tools
 from manycc.toolchain.paths import walk
 
@@ -185,7 +185,8 @@ class Identifier:
             known.states = [(path, _state(path)) for path in spelled]
             known.tools = parts.tools
             known.absent = parts.absent
-            known.toolchain = await self._assemble(examined, parts, spelled)
+            said = await facts.find(examined, parts, asked)
+            known.toolchain = await self._assemble(examined, parts, spelled, said)
         except NotDistributable as refusal:
             known.refusal = refusal
         except OSError as error:
@@ -195,7 +196,9 @@ class Identifier:
                 raise CompilerError(f"{driver} cannot be examined", str(error)) from error
         return known if not known.states or known.unchanged() else None
 
-    async def _assemble(self, driver: Driver, parts: Parts, spelled: Mapping[str, str]) -> Toolchain:
+    async def _assemble(
+        self, driver: Driver, parts: Parts, spelled: Mapping[str, str], said: Mapping[str, str]
+    ) -> Toolchain:
         """Digest all files. ``spelled``: component by path as spelled."""
         files: dict[str, ToolFile] = {}
         links: dict[str, str] = {}
@@ -211,13 +214,9 @@ class Identifier:
         components = {name: _digest_contents(files, paths) for name, paths in members.items()}
         components["places"] = _sha256("\0".join(sorted(files)))
         components["defaults"] = _sha256(parts.defaults)
-        whole = hashlib.sha256()
-        for file in ordered:
-            whole.update(os.fsencode(file.path) + b"\0" + file.digest)
-        whole.update(parts.defaults.encode("utf-8", "surrogateescape"))
         package = f" ({driver.package})" if driver.package else ""
         return Toolchain(
-            fingerprint=whole.hexdigest(),
+            fingerprint=fingerprint(ordered, components["defaults"]),
             driver=driver.path,
             kind=driver.kind,
             version=driver.version,
@@ -226,7 +225,21 @@ class Identifier:
             files=ordered,
             links=tuple(sorted(links.items())),
             components=components,
+            host=machines.host_of(driver.real),
+            facts=said,
         )
+
+
+def fingerprint(files: Iterable[ToolFile], defaults: bytes) -> str:
+    """What names a toolchain: of its files, in the order of their paths, and its component "defaults".
+
+    Whoever has the files can check it.
+    """
+    whole = hashlib.sha256()
+    for file in files:
+        whole.update(os.fsencode(file.path) + b"\0" + file.digest)
+    whole.update(defaults)
+    return whole.hexdigest()
 
 
 def tool_path(toolchain: Toolchain) -> str:

@@ -54,7 +54,7 @@ class Parts:
 
     ``programs`` and ``data`` are by component name. ``tools`` are the programs the driver looks up
     along PATH at each run, by name, "" where there is none; ``absent`` the paths where a file that
-    appears would become a part. ``defaults`` is the text of what is built in.
+    appears would become a part. ``defaults`` is the text of what is built in, ``macros`` what is predefined for C.
     """
 
     programs: dict[str, str]
@@ -62,6 +62,7 @@ class Parts:
     tools: dict[str, str] = field(default_factory=dict)
     absent: list[str] = field(default_factory=list)
     defaults: str = ""
+    macros: str = ""
 
 
 async def examine(path: str, env: Mapping[str, str]) -> Driver:
@@ -70,7 +71,7 @@ async def examine(path: str, env: Mapping[str, str]) -> Driver:
     Only a file that is a program by its format and a compiler by its name, with all links resolved,
     is ever run. Raises NotDistributable (COMPILER_WRAPPER, NOT_A_COMPILER), CompilerError.
     """
-    real = _admit(path)
+    real = admit(path)
     said = (await probe.run([path, "-v", "-###", "-c", "-x", "c", "/dev/null"], env)).stderr
     target = _target.search(said)
     if target is None:
@@ -93,10 +94,12 @@ async def examine(path: str, env: Mapping[str, str]) -> Driver:
 async def find_parts(driver: Driver, env: Mapping[str, str]) -> Parts:
     """The parts of an examined compiler. Raises CompilerError, NotDistributable (ENVIRONMENT)."""
     parts = await (_gcc_parts(driver, env) if driver.kind == "gcc" else _clang_parts(driver, env))
-    # Without the C library's own predefinitions (stdc-predef.h), which are a header and no part.
-    answer = await probe.run([driver.path, "-nostdinc", "-dM", "-E", "-x", "c", "/dev/null"], env)
+    # Without the C library's own predefinitions (stdc-predef.h), which are a header and no part. Some
+    # compilers define _FORTIFY_SOURCE, but only where they optimise.
+    answer = await probe.run([driver.path, "-O2", "-nostdinc", "-dM", "-E", "-x", "c", "/dev/null"], env)
     if answer.code:
         raise CompilerError(f"{driver.path} does not tell its predefined macros", answer.stderr.strip()[:200])
+    parts.macros = answer.stdout
     macros = hashlib.sha256("\n".join(sorted(answer.stdout.splitlines())).encode("utf-8", "surrogateescape"))
     parts.defaults = "\n".join((driver.kind, driver.version, driver.package, driver.target, macros.hexdigest(), ""))
     return parts
@@ -107,8 +110,8 @@ def find_tools(names: Mapping[str, str], env: Mapping[str, str]) -> dict[str, st
     return {name: find_program(name, env) for name in names}
 
 
-def _admit(path: str) -> str:
-    """The real path of a program that may be run to be asked. Raises NotDistributable."""
+def admit(path: str) -> str:
+    """The real path of a program that may be run to be asked. Runs nothing. Raises NotDistributable."""
     try:
         real, links = walk(path)
         start = elf.first_bytes(real, 128) if os.path.isfile(real) else b""  # a FIFO would never answer

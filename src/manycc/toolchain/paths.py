@@ -54,3 +54,25 @@ def find_program(name: str, env: Mapping[str, str]) -> str:
             if os.access(path, os.X_OK) and os.path.isfile(path):
                 return path
     return ""
+
+
+def trusted(path: str) -> bool:
+    """Whether only this user or root could have put a program there, and the links that lead to it.
+
+    Others name what a node runs to ask it what it is.
+    """
+    mine = (0, os.geteuid())
+    try:
+        real, links = walk(path)
+        seen: set[str] = set()
+        for place in (real, *(place for place, _ in links)):
+            while place not in seen:
+                seen.add(place)
+                status = os.lstat(place)
+                open_to_all = status.st_mode & stat.S_IWOTH and not status.st_mode & stat.S_ISVTX
+                if status.st_uid not in mine or (open_to_all and not stat.S_ISLNK(status.st_mode)):
+                    return False
+                place = os.path.dirname(place)
+    except OSError:
+        return False
+    return True

@@ -73,7 +73,7 @@ class ByHand:
             pool.release(host)
         if must_repeat(prepared, outcome):
             raise BackendError(Reason.REMOTE_ERROR, f"exit code {outcome.exit_code}")
-        outputs.verify(job, outcome.outputs, prepared.expected, outcome.exit_code)
+        outputs.verify(job, outcome.outputs, agent.runner.expected(prepared), outcome.exit_code)
         agent.runner.started += 1
         number = agent.runner.started
         if outcome.reason not in KNOWN_TO_DIFFER:  # else there is nothing to confirm: nobody is to blame

@@ -11,17 +11,22 @@ agent → node::
 
     [HELLO, {"version": int, "release": str, "name": str, "silence": seconds}]
           silence: the agent sends something, if only a PING, well before this time has passed
-    [TOOLCHAIN, tc, fingerprint, driver, label, links, components]
-          tc: number the agent gives it; links: [[path, target], …]; components: {name: digest}
+    [TOOLCHAIN, tc, fingerprint, driver, label, links, components, about]
+          tc: number the agent gives it; links: [[path, target], …]; components: {name: digest};
+          about: {"kind", "host": what it runs on, "target", "facts": {name: text}, "bytes": of all its files}
+    [FILES, tc, [[path, digest, size], …]]     answer to a WANTED: all files of that toolchain
     [ANNOUNCE, [[number, kind, path, digest | target, size], …]]
           inputs by number, once per connection; kind as in job.py; size 0 unless a file
     [RETRACT, [number, …]]                     the node may forget these
-    [JOB, id, tc, argv, cwd, env, umask, numbers, folders, outputs, stems, flags, expected_rss]
+    [JOB, id, tc, argv, cwd, env, umask, numbers, folders, outputs, stems, flags, expected_rss, repair]
           env: [[name, value], …]; numbers: little-endian uint32 array as bytes, order free;
           flags: bit 0: the result may be cached, bit 1: do not answer from the cache,
-          bit 2: stderr is a terminal
+          bit 2: stderr is a terminal;
+          repair: nil, or for an equivalent compiler [search, options, ident]: the folders that the agent's
+          compiler searches by itself, in order; options that state its defaults; its .ident string
     [BLOB, digest, total, offset, zdata]       contents asked for, in pieces of at most 1 MiB raw,
-                                               each piece a zstd frame of its own, in order
+                                               each piece a zstd frame of its own, in order from
+                                               the offset that was asked for
     [GONE, id, digest]                         asked for, but no longer had: the job is over
     [CANCEL, id]
     [PING, n]
@@ -29,9 +34,13 @@ agent → node::
 node → agent::
 
     [WELCOME, {"version", "release", "name", "slots", "sandbox", "machine"}]
-    [PROVEN, tc, sentence]                     empty sentence: will serve it; else refused, and why
+    [PROVEN, tc, sentence, way, about]         empty sentence: will serve it; else refused, and why;
+          way: "same", "shipped", "equivalent" or "" (refused); about: {}, or of an equivalent compiler
+          {"fingerprint", "label", "driver", "facts": {name: text}}: the agent proves it by canaries
+    [WANTED, tc]                               send its FILES: it can be served if it is shipped
     [STATE, {"slots", "busy", "queued", "load", "memory_free", "closing"}]     pushed
-    [MISSING, id, [digest, …]]                 send these contents (asked once per connection)
+    [MISSING, id, [digest, …], [offset, …]]    send these contents (asked once per connection), each from an
+          offset on (no list: 0); id: the job's, or SHIPPED | tc for the files of a toolchain
     [OUTPUT, id, index, zdata]                 a piece of a large output, before RESULT, in order
     [RESULT, id, exit_code, stdout, stderr, outputs, info]
           outputs: [[path, mode, size, digest, zdata | None], …], None where OUTPUT pieces came;
@@ -63,8 +72,9 @@ from manycc.errors import WireError
 from manycc.reasons import Reason
 
 PREAMBLE: Final = b"MANYCC2\n"
+"""Names the form of the frames; the version of the messages is in the greeting."""
 PREAMBLE_1: Final = b"MANYCC1\n"
-VERSION: Final = 2
+VERSION: Final = 3
 
 HELLO: Final = 1
 TOOLCHAIN: Final = 2
@@ -75,6 +85,7 @@ BLOB: Final = 6
 GONE: Final = 7
 CANCEL: Final = 8
 PING: Final = 9
+FILES: Final = 10
 WELCOME: Final = 17
 PROVEN: Final = 18
 STATE: Final = 19
@@ -84,6 +95,7 @@ RESULT: Final = 22
 REFUSED: Final = 23
 PONG: Final = 24
 BYE: Final = 25
+WANTED: Final = 26
 
 MAX_FRAME: Final = 16 * 1024 * 1024
 MAX_VALUES: Final = 1_000_000
@@ -94,10 +106,17 @@ MAX_PATH: Final = 4096
 MAX_ARGS: Final = 16384
 MAX_INPUTS: Final = 100_000
 MAX_OUTPUTS: Final = 1024
+MAX_FACTS: Final = 64
+MAX_FACT: Final = 1024
+"""Characters of what a compiler says of itself, each."""
+MAX_TOOL_FILES: Final = 4096
 MAX_TEXT: Final = 8 * 1024 * 1024
 
 GOODBYES: Final = frozenset(reason.code for reason in (Reason.NODE_BUSY, Reason.PROTOCOL, Reason.NODE_LOST))
 """The codes that a BYE may have."""
+
+SHIPPED: Final = 1 << 31
+"""What a MISSING's number has besides, if it asks for files of a toolchain: jobs have lower numbers."""
 
 FLAG_CACHE: Final = 1
 FLAG_NO_ANSWER: Final = 2

@@ -15,7 +15,7 @@ from manycc.agent.flow import MAX_ATTEMPTS, JobRunner
 from manycc.agent.handed import Handed
 from manycc.agent.prepare import Prepared, Preparer
 from manycc.agent.unfinished import Unfinished
-from manycc.backends.base import State
+from manycc.backends.base import State, Verdict
 from manycc.command.parse import parse
 from manycc.errors import BackendError, BackendGone, BackendRefused, CompilerError, InputsChanged, NotDistributable
 from manycc.inputs.manifest import Manifest
@@ -79,8 +79,17 @@ class FakeNode:
     def proven(self, toolchain: Toolchain) -> bool:
         return True
 
-    def verdicts(self) -> list[tuple[str, str]]:
+    def verdicts(self) -> list[Verdict]:
         return []
+
+    def verdict(self, toolchain: Toolchain) -> Verdict | None:
+        return None
+
+    def objection(self, job: Job) -> tuple[Reason, str] | None:
+        return None
+
+    def unproven(self, job: Job) -> bool:
+        return False
 
     def connect(self) -> None:
         pass

@@ -16,7 +16,7 @@ import pytest
 
 from manycc.backends import discover as discover_module
 from manycc.backends import distcc as distcc_module
-from manycc.backends.base import State
+from manycc.backends.base import State, Verdict
 from manycc.backends.discover import NODE, STOCK, DiscoveredBackend, Kinds
 from manycc.backends.distcc import StockBackend
 from manycc.backends.exchange import TcpRoute
@@ -403,7 +403,7 @@ def test_another_compiler_is_refused_with_the_difference(tmp_path: Path) -> None
         sentence = await bench.backend.prove(GCC)
         assert sentence.startswith("its x86_64-linux-gnu-gcc-12 makes another object of canary.c: ")
         assert not bench.backend.proven(GCC) and bench.backend.refusal(GCC) == sentence
-        assert bench.backend.verdicts() == [("gcc 12 (/usr/bin/gcc)", sentence)]
+        assert bench.backend.verdicts() == [Verdict("gcc 12 (/usr/bin/gcc)", sentence)]
         with pytest.raises(BackendRefused) as caught:
             await bench.backend.run(bench.job())
         assert caught.value.reason is Reason.NO_TOOLCHAIN

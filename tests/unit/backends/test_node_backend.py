@@ -54,7 +54,7 @@ class PlayedNode:
                     if message[0] == native.HELLO:
                         self.say([native.WELCOME, self.welcome])
                     elif message[0] == native.TOOLCHAIN:
-                        self.say([native.PROVEN, message[1], self.verdict])
+                        self.say([native.PROVEN, message[1], self.verdict, "" if self.verdict else "same", {}])
                         self.received.put_nowait(message)
                     else:
                         self.received.put_nowait(message)
@@ -461,7 +461,7 @@ def test_node_that_does_not_say_whether_it_has_the_compiler(monkeypatch: pytest.
         with pytest.raises(NotDistributable) as caught:
             await asyncio.wait_for(Pool([backend]).acquire(GCC), 5)
         assert caught.value.reason is Reason.NO_TOOLCHAIN and "in time" in caught.value.detail
-        say([native.PROVEN, 1, ""])
+        say([native.PROVEN, 1, "", "same", {}])
         while not backend.proven(GCC):
             await asyncio.sleep(0.001)
         assert backend.refusal(GCC) == ""
@@ -478,7 +478,7 @@ def test_refused_toolchain_is_asked_about_again(monkeypatch: pytest.MonkeyPatch)
         node.verdict = ""
         while backend.refusal(GCC):
             await asyncio.sleep(0.001)
-        assert [sentence for _, sentence in backend.verdicts()] == ["cc1 differs"]  # what it said last
+        assert [said.refused for said in backend.verdicts()] == ["cc1 differs"]  # what it said last
         host = await asyncio.wait_for(Pool([backend]).acquire(GCC), 5)
         assert host.backend.proven(GCC)
 
@@ -489,7 +489,7 @@ def test_refused_toolchain_is_asked_about_again(monkeypatch: pytest.MonkeyPatch)
 def test_answers_to_questions_never_asked_are_not_kept() -> None:
     async def test(node: PlayedNode, backend: NodeBackend) -> None:
         for number in range(100, 200):
-            node.say([native.PROVEN, number, ""])
+            node.say([native.PROVEN, number, "", "same", {}])
         assert await backend.prove(GCC) == ""
         assert len(backend._verdicts) == 1
 

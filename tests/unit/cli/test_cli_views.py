@@ -76,6 +76,8 @@ def test_hosts_connects_and_tells_by_its_exit_code(cli: Cli, home: Path) -> None
     done = cli("hosts")
     assert done.returncode == 1
     assert "set MANYCC_HOSTS=" in done.stdout
+    done = cli("hosts", "pi,down", "localhost/3")
+    assert (done.returncode, done.stdout) == (1, "from a flag:\npi: not used (,down)\nthis machine: 3 slots\n")
 
 
 @pytest.fixture
@@ -126,7 +128,9 @@ def test_times() -> None:
 
 def test_explain_sends_what_the_launcher_would(cli: Cli, home: Path, tools: Path, tmp_path: Path) -> None:
     with ControlAgent(str(home), lambda _: as_json(ANSWER)) as agent:
-        done = cli("explain", "--", "manycc", "gcc", "-c", "-o", "a.o", "a b.cc", cwd=str(tmp_path), umask=0o27)
+        done = cli(
+            "explain", "--", "manycc", "distcc", "gcc", "-c", "-o", "a.o", "a b.cc", cwd=str(tmp_path), umask=0o27
+        )
     (request,) = agent.requests
     assert isinstance(request, Request)
     assert request.compiler == str(tools / "gcc")

@@ -26,6 +26,12 @@ class Node(FakeBackend):
     def keeps_bytes(self, job: Job) -> bool:
         return True
 
+    def objection(self, job: Job) -> tuple[Reason, str] | None:
+        return None
+
+    def unproven(self, job: Job) -> bool:
+        return False
+
 
 class Stock(FakeBackend):
     """One that does not keep the job's bytes unless ``keeps``, or refuses it for ``objects``."""
@@ -42,6 +48,9 @@ class Stock(FakeBackend):
 
     def objection(self, job: Job) -> tuple[Reason, str] | None:
         return (Reason.STOCK_CANNOT, self.objects) if self.objects else None
+
+    def unproven(self, job: Job) -> bool:
+        return False
 
 
 def run(test: Coroutine[Any, Any, None]) -> None:
@@ -135,5 +144,55 @@ def test_every_byte_required() -> None:
         assert (caught.value.reason, caught.value.detail) == (Reason.SAME_BYTES, f"stock: {EXCLUDED}")
         pool = Pool([stock, Node("node")])
         assert (await pool.acquire(GCC, job=JOB, exact=True)).backend.name == "node"
+
+    run(test())
+
+
+class Unproven(Node):
+    """A host that has to be asked first whether it can do a job; ``objects`` is what comes of it."""
+
+    def __init__(self, name: str, objects: str = "", **more: Any) -> None:
+        super().__init__(name, **more)
+        self.objects = objects
+        self.asked = 0
+        self.found_out = asyncio.Event()
+
+    def unproven(self, job: Job) -> bool:
+        return not self.found_out.is_set()
+
+    def objection(self, job: Job) -> tuple[Reason, str] | None:
+        known = self.found_out.is_set() and self.objects
+        return (Reason.NOT_EQUIVALENT, self.objects) if known else None
+
+    async def prove_job(self, job: Job) -> None:
+        self.asked += 1
+        await self.found_out.wait()
+
+
+def test_while_it_is_proven_jobs_go_elsewhere_or_wait() -> None:
+    async def test() -> None:
+        new = Unproven("new", slots=2)
+        pool = Pool([new, Node("old", slots=1)])
+        assert (await pool.acquire(GCC, job=JOB)).backend.name == "old"
+        waiting = [asyncio.create_task(pool.acquire(GCC, job=JOB)) for _ in range(2)]
+        await asyncio.sleep(0)
+        assert pool.waiting == 2 and new.asked == 1
+        new.found_out.set()
+        assert {(await task).backend.name for task in waiting} == {"new"}
+
+    run(test())
+
+
+def test_a_job_that_waits_for_a_proof_hears_of_the_refusal() -> None:
+    async def test() -> None:
+        new = Unproven("new", "another object")
+        pool = Pool([new])
+        waiting = asyncio.create_task(pool.acquire(GCC, job=JOB))
+        await asyncio.sleep(0)
+        new.found_out.set()
+        with pytest.raises(NotDistributable) as refused:
+            await waiting
+        assert refused.value.reason is Reason.NOT_EQUIVALENT and "another object" in refused.value.detail
+        assert new.asked == 1
 
     run(test())

@@ -68,6 +68,8 @@ def test_they_tell_defaults_apart(sources: Path, other: str) -> None:
 def test_preprocessed_and_sent_they_are_the_same(sources: Path) -> None:
     need("gcc", "g++")
     for canary in CANARIES:
+        if canary.language.startswith("assembler"):
+            continue
         compiler, suffix = ("g++", "ii") if canary.language == "c++" else ("gcc", "i")
         here = compiled(compiler, command(["-O1"], canary), sources)
         for mode in ([], ["-fdirectives-only"]):

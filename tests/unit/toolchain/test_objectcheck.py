@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -11,8 +12,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from manycc.testing.requirements import need
 from manycc.toolchain import objectcheck
-from manycc.toolchain.objectcheck import ObjectKind, check, expected_kind, kind_of
+from manycc.toolchain.objectcheck import (
+    Bitcode,
+    Expected,
+    ObjectKind,
+    check,
+    check_beside,
+    expected_kind,
+    kind_of,
+    may_be_the_sources,
+)
 
 
 def compiled(driver: str, folder: Path, text: str, *options: str, name: str = "a.c") -> bytes:
@@ -21,8 +32,14 @@ def compiled(driver: str, folder: Path, text: str, *options: str, name: str = "a
     return (folder / "a.o").read_bytes()
 
 
-def expected(toolchain, *argv: str) -> ObjectKind | None:
-    return asyncio.run(expected_kind(toolchain, ("cc", *argv), os.environ))
+def expected(toolchain, *argv: str, language: str = "c") -> Expected | None:
+    return asyncio.run(expected_kind(toolchain, ("cc", *argv), os.environ, language))
+
+
+@pytest.fixture(scope="module")
+def armhf(identify):
+    need("arm-linux-gnueabihf-gcc")
+    return identify(str(shutil.which("arm-linux-gnueabihf-gcc")))
 
 
 def test_own_object(gcc, tmp_path: Path) -> None:
@@ -65,6 +82,10 @@ def test_bitcode_of_clang_is_no_object_of_another_kind(identify, clang_names, tm
     assert kind_of(data) is None, "this clang makes ELF objects: the test shows nothing"
     assert check(data, expected(clang, "-O2", option, "-c", "a.c")) == ""
     assert check(data, expected(clang, option, "-fno-lto", "-c", "a.c")) != "" or option == "-emit-llvm"
+    assert "got bitcode for another target" in check(data, expected(clang, option, "--target=riscv64-linux-gnu"))
+    kind = expected(clang, option)
+    assert isinstance(kind, Bitcode) and kind.target.count("-") >= 2
+    assert check(b"BC\xc0\xde" + bytes(99), kind) and check(b"\x7fELF" + bytes(99), kind) and check(b"", kind)
 
 
 def test_other_target_of_clang(identify, clang_names, tmp_path: Path) -> None:
@@ -115,3 +136,75 @@ def test_compiler_is_asked_once(gcc, monkeypatch) -> None:
 
 def test_options_the_compiler_refuses(gcc) -> None:
     assert expected(gcc, "-mno-such-option", "-c", "a.c") is None
+
+
+ARMV6 = ("-march=armv6+fp", "-marm")
+ARMV7 = ("-march=armv7-a+fp",)
+SOFT = ("-march=armv7-a", "-mfloat-abi=soft")
+NEON = ("-march=armv7-a+simd",)
+
+
+@pytest.mark.parametrize("made", [ARMV6, ARMV7, SOFT, NEON, ("-mbig-endian",), ("-fshort-enums",)], ids=" ".join)
+@pytest.mark.parametrize("wanted", [ARMV6, ARMV7, SOFT, NEON, ("-mbig-endian",), ("-fshort-enums",)], ids=" ".join)
+def test_arm_objects_of_one_header(armhf, tmp_path: Path, wanted: tuple[str, ...], made: tuple[str, ...]) -> None:
+    """Only their attributes tell most of these apart."""
+    data = compiled(armhf.driver, tmp_path, "enum e { a } x; int f(double d) { return d > 1; }\n", *made, "-O2")
+    sentence = check(data, expected(armhf, *wanted, "-O2", "-c", "a.c"))
+    assert (sentence == "") == (wanted == made), sentence
+    for options, word in ((ARMV6, "CPU v6"), (ARMV7, "FPU VFPv3-D16"), (SOFT, "CPU v7"), (NEON, "SIMD NEONv1")):
+        if sentence and options in (wanted, made):
+            assert word in sentence
+
+
+@pytest.mark.parametrize(
+    "options",
+    [("-O2", "-flto"), ("-flto", "-ffat-lto-objects"), ("-Os", "-g3"), ("-O3", "-ffast-math"), ("-fPIC",),
+     ("-O2", "-fno-common", "-mno-unaligned-access"), ("-mthumb", "-mcpu=cortex-a7"), ("-g", "-gsplit-dwarf")],
+    ids=" ".join,
+)  # fmt: skip
+@pytest.mark.parametrize(
+    "text", ["", "int x;\n", "float f(float x) { return x * 2; }\n"], ids=["empty", "data", "code"]
+)
+def test_sound_arm_objects(armhf, tmp_path: Path, text: str, options: tuple[str, ...]) -> None:
+    data = compiled(armhf.driver, tmp_path, text, *options)
+    kind = expected(armhf, *options, "-c", "a.c")
+    assert check(data, kind) == ""
+    for beside in tmp_path.glob("*.dwo"):
+        assert kind_of(beside.read_bytes()) is not None and check_beside(beside.read_bytes(), kind) == ""
+
+
+def test_arm_objects_of_clang(identify, clang_names, tmp_path: Path) -> None:
+    clang = identify(clang_names[0])
+    targets = [f"--target={name}-linux-gnueabihf" for name in ("armv6", "armv7")]
+    for made in targets:
+        data = compiled(clang.driver, tmp_path, "int f(int x) { return x + 1; }\n", made, "-O2")
+        for wanted in targets:
+            assert (check(data, expected(clang, wanted, "-c", "a.c")) == "") == (made == wanted)
+
+
+def test_a_source_that_chooses_its_processor(armhf, tmp_path: Path) -> None:
+    text = 'void f(void) { __asm__(".arch armv8-a\\n.fpu neon\\nvadd.i32 q0, q0, q0"); }\n'
+    kind = expected(armhf, "-c", "a.c")
+    data = compiled(armhf.driver, tmp_path, text)
+    assert kind is not None and "v8-A" in check(data, kind) and may_be_the_sources(data, kind)
+    assert not may_be_the_sources(data[:-200], kind) and not may_be_the_sources(b"", kind)
+    assembly = compiled(armhf.driver, tmp_path, ".arch armv8-a\n.fpu neon\nvadd.i32 q0, q0, q0\n", name="a.s")
+    assert check(assembly, kind) != ""
+    assert check(assembly, expected(armhf, "-c", "a.s", language="assembler")) == ""
+
+
+def test_another_machine_is_no_choice_of_a_source(armhf, gcc, tmp_path: Path) -> None:
+    data = compiled(gcc.driver, tmp_path, "int x;\n")
+    kind = expected(armhf, "-c", "a.c")
+    assert kind is not None and "expected 32-bit little-endian ARM" in check(data, kind)
+    assert not may_be_the_sources(data, kind)
+    assert "got 64-bit" in check_beside(data, kind) and check_beside(b"debug", kind) == ""
+
+
+def test_riscv_objects(identify, clang_names, tmp_path: Path) -> None:
+    clang = identify(clang_names[0])
+    options = ("--target=riscv64-linux-gnu", "-march=rv64gc")
+    data = compiled(clang.driver, tmp_path, "int x;\n", *options)
+    assert check(data, expected(clang, *options, "-c", "a.c")) == ""
+    sentence = check(data, expected(clang, options[0], "-march=rv64imac", "-mabi=lp64", "-c", "a.c"))
+    assert "rv64i" in sentence and "RISC-V" in sentence

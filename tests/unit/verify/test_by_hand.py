@@ -26,7 +26,7 @@ class FakeAgent:
         self.verified: list[Sample] = []
         self.preparer = SimpleNamespace(key=lambda request: (), prepare=self._prepare)
         self.view = SimpleNamespace(now=lambda: 1)
-        self.runner = SimpleNamespace(started=0)
+        self.runner = SimpleNamespace(started=0, expected=lambda prepared: prepared.expected)
         self.verifier = SimpleNamespace(add=self.verified.append, drain=self._drain)
         self.control = SimpleNamespace(quarantine=list)
 
