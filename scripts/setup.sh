@@ -3,6 +3,7 @@
 #   setup.sh run    what manycc itself and the demo need
 #   setup.sh test   that, and what the tests need
 #   setup.sh long   that, and what the long tests need
+#   setup.sh bench  that, and what bench/lab compares and draws with
 # Root installs packages; anyone else is told what is missing.
 set -eu
 cd "$(dirname "$0")/.."
@@ -21,10 +22,12 @@ gcc=/usr/lib/gcc/x86_64-linux-gnu/12
     gcc-arm-linux-gnueabi:arm-linux-gnueabi-gcc zstd:zstd bzip2:bzip2
     python3-yaml:/usr/lib/python3/dist-packages/yaml/__init__.py"
 inc=/usr/include
-[ "$what" != long ] || packages="$packages gettext:msgfmt pkg-config:pkg-config libglib2.0-dev:$inc/glib-2.0/glib.h
+long=$([ "$what" = long ] || [ "$what" = bench ] && echo yes || echo no)
+[ "$long" = no ] || packages="$packages gettext:msgfmt pkg-config:pkg-config libglib2.0-dev:$inc/glib-2.0/glib.h
     libfreetype-dev:$inc/freetype2/ft2build.h libxml2-dev:$inc/libxml2/libxml/tree.h libjpeg-dev:$inc/jpeglib.h
     libpng-dev:$inc/libpng16/png.h libgif-dev:$inc/gif_lib.h libspiro-dev:$inc/spiroentrypoints.h
     libuninameslist-dev:$inc/uninameslist.h libwoff-dev:$inc/woff2/encode.h zlib1g-dev:$inc/zlib.h m4:m4 bzip2:bzip2"
+[ "$what" != bench ] || packages="$packages icecc:iceccd"
 missing=""
 for entry in $packages; do
     what_it_brings=${entry#*:}
@@ -45,8 +48,11 @@ if [ -n "$missing" ]; then
 fi
 
 # The stamp names everything the environment is made of: any change makes it anew.
-extras=$([ "$what" = run ] && echo "" || echo "[test,lint]")
-[ "$what" = run ] && stamp=.venv/stamp-run || stamp=.venv/stamp-test
+case $what in
+    run) extras="" stamp=.venv/stamp-run ;;
+    bench) extras="[test,lint,bench]" stamp=.venv/stamp-bench ;;
+    *) extras="[test,lint]" stamp=.venv/stamp-test ;;
+esac
 if [ ! -e "$stamp" ] || [ -n "$(find pyproject.toml setup.py launcher -newer "$stamp")" ]; then
     echo "setup: making .venv"
     [ -x .venv/bin/python ] || python3 -m venv .venv

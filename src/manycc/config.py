@@ -26,6 +26,9 @@ MEBIBYTE: Final = 1024 * 1024
 PREFERRED: Final = "preferred"
 REQUIRED: Final = "required"
 
+ON: Final = "on"
+OFF: Final = "off"
+
 _RATE = re.compile(r"1/([1-9][0-9]{0,8})")
 
 
@@ -41,6 +44,13 @@ def rate(value: object) -> str:
 def same_bytes(value: object) -> str:
     """PREFERRED or REQUIRED. Raises ValueError for anything else."""
     if value not in (PREFERRED, REQUIRED):
+        raise ValueError(value)
+    return str(value)
+
+
+def switch(value: object) -> str:
+    """ON or OFF. Raises ValueError for anything else."""
+    if value not in (ON, OFF):
         raise ValueError(value)
     return str(value)
 
@@ -111,6 +121,9 @@ SETTINGS: Final = (
             "the job records' file is put aside when it has grown to this size", 65536, 1 << 40),
     Setting("verify", "MANYCC_VERIFY", lambda: "off", str, '"1/N" with a whole number N, or "off"',
             "one of N jobs that nodes answered is compiled here again in idle time and compared", convert=rate),
+    Setting("race", "MANYCC_RACE", lambda: ON, str, '"on" or "off"',
+            "whether a late job is done a second time, on another host or here: the first answer counts",
+            convert=switch),
     Setting("same_bytes", "MANYCC_SAME_BYTES", lambda: PREFERRED, str, '"preferred" or "required"',
             "whether stock distccd hosts may do what they cannot keep byte for byte", convert=same_bytes),
 )  # fmt: skip
@@ -128,6 +141,7 @@ class Config:
     silence_s: float
     record_log_bytes: int
     verify: str
+    race: str
     same_bytes: str
 
     runtime_dir: str
@@ -172,6 +186,11 @@ class Config:
         return os.path.join(self.state_dir, "jobs.jsonl")
 
     @property
+    def samples_path(self) -> str:
+        """What was seen of this machine and the agent during builds (``monitor/samples.py``)."""
+        return os.path.join(self.state_dir, "samples.jsonl")
+
+    @property
     def verifications_path(self) -> str:
         """What became of jobs that were compiled here again (``monitor/verifications.py``)."""
         return os.path.join(self.state_dir, "verify.jsonl")
@@ -190,6 +209,11 @@ class Config:
     def kinds_path(self) -> str:
         """What kind each host was last (``backends/discover.py``)."""
         return os.path.join(self.state_dir, "hosts.json")
+
+    @property
+    def learned_path(self) -> str:
+        """What compiles cost and how quick hosts are (``schedule/learned.py``)."""
+        return os.path.join(self.state_dir, "learned")
 
     @property
     def canaries_dir(self) -> str:

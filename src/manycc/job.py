@@ -106,15 +106,18 @@ class Inputs:
     ``complete`` is true when the set is proven to hold all that the preprocessor could ask for, so
     that a compile error on a node is the compile error of this machine.
     ``volatile`` is true when the result depends on more than the inputs (__DATE__, __TIME__).
+    ``options`` is true when a source may set options for its own code (#pragma GCC optimize), which the
+    command does not show; the headers that come with the compiler do not count.
     """
 
     items: Sequence[Input]
     how: str
     complete: bool
     volatile: bool
+    options: bool = False
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
 class Job:
     """One compile, ready to be run by any backend.
 

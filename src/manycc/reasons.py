@@ -95,6 +95,12 @@ class Reason(Enum):
         "uses -march=native with -g, which records the spelling of the options",
         "name the architecture instead of native",
     )
+    NATIVE_TARGET = (
+        "native-target",
+        Kind.LOCAL,
+        "zig without -target compiles for this very machine: its processor, kernel and C library",
+        "name the target, such as -target x86_64-linux-gnu",
+    )
     ENVIRONMENT = (
         "environment",
         Kind.LOCAL,

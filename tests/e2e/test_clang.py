@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from manycc.testing.cluster import Cluster
+from manycc.testing.requirements import need
 
 
 def find(name: str) -> str:
@@ -26,10 +27,12 @@ pytestmark = pytest.mark.skipif(
 C = """#include <stdio.h>
 #include <string.h>
 static int unused;
+int counted(int *n) { return __atomic_fetch_add(n, 5, __ATOMIC_SEQ_CST); }
 int f(int n) { char a[9]; memset(a, n, 9); printf("%d %s", a[n], __FILE__); return n; }
 """
 CXX = """#include <vector>
 #include <string>
+int counted(int *n) { return __atomic_fetch_add(n, 5, __ATOMIC_SEQ_CST); }
 int g(std::vector<std::string> v) { int unused; for (auto &s : v) s += "x"; return v.at(1).size(); }
 """
 
@@ -46,6 +49,13 @@ def files(folder: Path) -> dict[str, tuple[bytes, int]]:
         for path in folder.rglob("*")
         if path.is_file()
     }
+
+
+@pytest.mark.parametrize("language", ["c", "c++"])
+def test_another_target_leans_on_its_own_gcc(cluster: Cluster, tmp_path: Path, language: str) -> None:
+    """Whether it is installed tells clang where C++ headers are, and whether libgcc has the atomic functions."""
+    need("aarch64-linux-gnu-g++")
+    test_the_files_and_words_of_a_local_compile(cluster, tmp_path, language, "--target=aarch64-linux-gnu -O2 -g")
 
 
 @pytest.mark.parametrize("language", ["c", "c++"])

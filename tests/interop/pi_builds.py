@@ -148,9 +148,14 @@ def both(client: Client, folder: str, make: Sequence[str], cxx: str = "g++", cc:
     """
     alone = client.build([*make, f"CC={cc}", f"CXX={cxx}"], folder)
     assert not alone.records
-    for name in alone.made:
+    return alone, anew(client, folder, make, cxx, cc)
+
+
+def anew(client: Client, folder: str, make: Sequence[str], cxx: str = "g++", cc: str = "gcc") -> Built:
+    """Build a tree with manycc of which nothing but the sources is left."""
+    for name in products(client.machine.path(folder)):
         client.machine.path(f"{folder}/{name}").unlink()
-    return alone, client.build([*make, f"CC=manycc {cc}", f"CXX=manycc {cxx}"], folder)
+    return client.build([*make, f"CC=manycc {cc}", f"CXX=manycc {cxx}"], folder)
 
 
 @contextmanager

@@ -2,7 +2,9 @@
 
 Every program in it, compilers and Python included, is an ARM program that qemu translates; its kernel, clock and
 network are this machine's. Which processor's programs the kernel hands to qemu is told in a user namespace
-(binfmt_misc, Linux 6.7): this machine's own settings stay as they are, and nothing is left behind.
+(binfmt_misc, Linux 6.7): this machine's own settings stay as they are, and nothing is left behind. An older kernel
+must have been told for the whole machine, as qemu-user-static's package does it. There is no third way: qemu can be
+asked by hand for one program, but it leaves the programs that this one starts to the kernel, and a gcc starts others.
 
 One thing qemu cannot emulate: ``clone`` with new namespaces, so the ARM bubblewrap fails. A Pi here therefore has this
 machine's bubblewrap, which the kernel runs as it is; all that it seals, the compiler first of all, is emulated again.
@@ -38,6 +40,12 @@ MANYCC: Final = "/opt/manycc"
 PROGRAMS: Final = {"launcher/manycc.c": "manycc", "launcher/ident.c": "manycc-ident"}
 PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _BINFMT: Final = "/proc/sys/fs/binfmt_misc"
+PRIVATE_BINFMT: Final = (6, 7)
+"""The first Linux in which a user namespace has programs' formats of its own."""
+TOO_OLD: Final = (
+    "emulation of a whole system: this kernel is older than Linux 6.7 and was not told to hand such programs to {0}"
+    " (as root: systemctl restart systemd-binfmt, or update-binfmts --enable)"
+)
 _IDS: Final = "0 0 4294967295\n"
 
 # In a mount namespace, with all rights.
@@ -52,8 +60,10 @@ exec nsenter --user="$3" -- unshare --mount --uts --ipc --pid --fork --kill-chil
 _INSIDE: Final = f"""
 set -e
 mount -t proc proc /proc
-mount -t binfmt_misc none {_BINFMT}
-printf %s "$1" >{_BINFMT}/register
+if [ -n "$1" ]; then
+    mount -t binfmt_misc none {_BINFMT}
+    printf %s "$1" >{_BINFMT}/register
+fi
 hostname "$2"
 exec bwrap --cap-add ALL --bind root / --dev-bind /dev /dev --bind /sys /sys --dev-bind /proc /proc \\
     --tmpfs /run --tmpfs /tmp --chmod 1777 /tmp \\
@@ -161,6 +171,8 @@ def pi(processor: Processor, folder: str, name: str = "pi", packages: Sequence[s
         qemu = shutil.which(processor.qemu)
         # F: opened now, so not looked for in the Pi. P: programs are told the name that they are called by.
         form = f":{processor.qemu}:M::{processor.magic}:{processor.mask}:{qemu}:FP"
+        if _kernel() < PRIVATE_BINFMT:
+            form = "" if _known_to_all(processor) else lacking(TOO_OLD.format(processor.qemu))
         process = subprocess.Popen(
             ["unshare", "--mount", "bash", "-c", _OUTSIDE, "outside", folder, system, space, _INSIDE,
              form, name, str(REPOSITORY), *_bubblewrap()],
@@ -173,7 +185,7 @@ def pi(processor: Processor, folder: str, name: str = "pi", packages: Sequence[s
             if process.stdout.readline() != b"ready\n":
                 process.stdin.close()
                 why = process.stderr.read().decode(errors="replace").strip()
-                lacking(f"a kernel that lets a user namespace name programs for qemu (Linux 6.7): {why}")
+                lacking(f"a kernel that hands {processor.arch}'s programs to qemu, in a user namespace: {why}")
             machine = Pi(process, processor)
             try:
                 machine.install()
@@ -202,6 +214,20 @@ def _bubblewrap() -> list[str]:
         *(word for path in libraries for word in ("--ro-bind", path, path)),
         "--ro-bind", bwrap, "/usr/bin/bwrap",
     ]  # fmt: skip
+
+
+def _kernel() -> tuple[int, ...]:
+    return tuple(map(int, os.uname().release.split("-")[0].split(".")[:2]))
+
+
+def _known_to_all(processor: Processor) -> bool:
+    """Whether this machine hands such programs to a qemu that it has opened already, so that it works in any root."""
+    try:
+        told = Path(_BINFMT, processor.qemu.removesuffix("-static")).read_text(encoding="ascii").split("\n")
+    except OSError:
+        return False
+    flags = next((line.removeprefix("flags: ") for line in told if line.startswith("flags: ")), "")
+    return told[0] == "enabled" and {"F", "P"} <= set(flags)
 
 
 def _child(pid: int) -> int:

@@ -3,19 +3,20 @@
 A Pi helps this machine by Debian's own cross compiler, or by one out of an archive; this machine helps a Pi; a Pi
 that has no compiler for the job says what it lacks. Every object is compared with what the client's own compiler makes.
 
-MANYCC_TEST_LONG=1 builds whole packages, on 32-bit ARM, too, with makepkg, and takes a toolchain out of an archive.
+MANYCC_TEST_LONG=1 builds C++ in all of these ways and whole packages, on 32-bit ARM, too, and with makepkg.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import sources
-from pi_builds import SMALL, Built, Client, Here, both, cross_archive, lay_out, node_on, without_cross
+from pi_builds import SMALL, Built, Client, Here, anew, both, cross_archive, lay_out, node_on, without_cross
 from pis import Pi, pi
 from test_tools_makepkg import MAKEFILE, PKGBUILD
 from tools import PROJECT, products, same_products
@@ -31,6 +32,13 @@ long_run = pytest.mark.skipif(not LONG, reason="MANYCC_TEST_LONG=1 runs it")
 MAKE_C = ["make", "-j2", "FLAGS=-O1 -g", "lib/area.c.o", "lib/name.c.o"]
 MAKE_BOTH = [*MAKE_C, "app/main.cc.o"]
 FLAGS = "-O2 -g"
+ARMV6 = "-march=armv6 -mfpu=vfp -marm"
+RASPBIAN = """\
+*self_spec:
++ %{march=armv7-a+fp:%<march=armv7-a+fp %<mthumb -march=armv6 -mfpu=vfp -marm}
+
+"""
+"""For Debian's gcc, to be one with the defaults of Raspbian's."""
 JSONCPP = """\
 SRC = $(wildcard src/lib_json/*.cpp src/test_lib_json/*.cpp)
 all: $(SRC:.cpp=.o)
@@ -75,14 +83,6 @@ def arm64(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pi]:
 
 
 @pytest.fixture(scope="module")
-def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pi]:
-    """A Pi that has no compiler but its own."""
-    with pi(ARM64, str(tmp_path_factory.mktemp("bare"))) as machine:
-        without_cross(machine)
-        yield machine
-
-
-@pytest.fixture(scope="module")
 def laptop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     """A node on this machine."""
     need("aarch64-linux-gnu-g++", "arm-linux-gnueabihf-g++")
@@ -96,59 +96,16 @@ def laptop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
 def check(alone: Built, built: Built, compiles: int) -> None:
     """Everything went to the node's equivalent compiler, and is what the client's own makes."""
     same_products(alone.made, built.made)
-    faults = [(one["src"], one["reason"], one["detail"]) for one in built.compiles if one not in built.remote]
+    faults = [(one.get("src"), one["reason"], one["detail"]) for one in built.compiles if one not in built.remote]
     assert not faults
     assert len(built.remote) == compiles
     assert built.ways == {"equivalent"}
 
 
-def on_this_machine(folder: Path, host: str) -> Client:
-    """A client here, with a small project."""
-    client = Client(Here(folder), host)
-    lay_out(client.machine, str(folder / "src"), SMALL)
-    return client
-
-
-def test_a_pi_helps_by_debians_cross_compiler(arm64: Pi, tmp_path: Path) -> None:
-    with node_on(arm64) as host:
-        client = on_this_machine(tmp_path, host)
-        check(*both(client, str(tmp_path / "src"), MAKE_C), 2)
-        client.close()
-
-
-@long_run
-def test_a_pi_with_a_toolchain_out_of_an_archive(arm64: Pi, bare: Pi, tmp_path: Path) -> None:
-    archive = cross_archive(arm64, tmp_path, cxx=LONG)
-    shutil.copy(archive, bare.path("/root/x-tools.tar.xz"))
-    said = bare.run(["manycc", "toolchain", "add", "/root/x-tools.tar.xz", "--name", "x-tools"]).stdout
-    assert "x86_64-linux-gnu" in said
-    try:
-        with node_on(bare, "added") as host:
-            client = on_this_machine(tmp_path, host)
-            check(*both(client, str(tmp_path / "src"), MAKE_C), 2)
-            client.close()
-    finally:
-        bare.run(["manycc", "toolchain", "remove", "x-tools"])
-
-
-def test_a_pi_without_a_compiler_for_it(bare: Pi, tmp_path: Path) -> None:
-    """What the node lacks is said, and what to type; the build is done here."""
-    with node_on(bare) as host:
-        client = on_this_machine(tmp_path, host)
-        alone, built = both(client, str(tmp_path / "src"), MAKE_C)
-        same_products(alone.made, built.made)
-        assert not built.remote
-        assert {one["reason"] for one in built.compiles} == {"no-toolchain"}
-        for one in built.compiles:
-            assert "no gcc for x86_64-linux-gnu here" in one["detail"]
-        assert "manycc toolchain install x86_64-linux-gnu@" in client.cli("doctor", check=False)
-        client.close()
-
-
 def test_this_machine_helps_a_pi(arm64: Pi, laptop: Node) -> None:
     lay_out(arm64, "/home/you/src", SMALL)
     client = Client(arm64, laptop.host)
-    check(*both(client, "/home/you/src", MAKE_BOTH), 3)
+    check(*both(client, "/home/you/src", MAKE_BOTH if LONG else MAKE_C), 3 if LONG else 2)
 
     # Debian's native compiler has a patch that its cross compiler lacks, under one version; it shows with this option.
     for path in arm64.path("/home/you/src").rglob("*.o"):
@@ -186,6 +143,36 @@ def test_a_pi_helps_with_a_package(arm64: Pi, tmp_path: Path, name: str) -> None
         client.close()
 
 
+def test_a_pi_with_debians_cross_compiler_without_one_and_with_an_archive(arm64: Pi, tmp_path: Path) -> None:
+    """A node runs on while its compiler is taken away, and another is added. That Pi serves no test after this one."""
+    folder = str(tmp_path / "src")
+    make, compiles = (MAKE_BOTH, 3) if LONG else (MAKE_C, 2)
+    archive = cross_archive(arm64, tmp_path, cxx=LONG)
+    with node_on(arm64, "changed") as host:
+        client = Client(Here(tmp_path), host)
+        lay_out(client.machine, folder, SMALL)
+        alone, built = both(client, folder, make)
+        check(alone, built, compiles)
+        client.close()  # the next one asks anew
+
+        without_cross(arm64)
+        built = anew(client, folder, make)
+        same_products(alone.made, built.made)
+        assert not built.remote
+        assert {one["reason"] for one in built.compiles} == {"no-toolchain"}
+        for one in built.compiles:
+            assert "for x86_64-linux-gnu here" in one["detail"]
+        assert "manycc toolchain install x86_64-linux-gnu@" in client.cli("doctor", check=False)
+        client.close()
+
+        shutil.copy(archive, arm64.path("/root/x-tools.tar.xz"))
+        said = arm64.run(["manycc", "toolchain", "add", "/root/x-tools.tar.xz", "--name", "x-tools"]).stdout
+        assert "x86_64-linux-gnu" in said
+        check(alone, anew(client, folder, make), compiles)
+        client.close()
+    arm64.run(["manycc", "toolchain", "remove", "x-tools"])
+
+
 @pytest.fixture(scope="module", params=[ARM64, ARMHF], ids=lambda one: one.arch)
 def packager(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pi]:
     """A Pi with makepkg, too."""
@@ -220,6 +207,27 @@ def test_debug_information_for_a_32_bit_client(packager: Pi, laptop: Node) -> No
     else:
         assert (one["reason"], "line information (-g)" in one["detail"]) == ("not-equivalent", True)
     client.close()
+
+
+@long_run
+@pytest.mark.parametrize("packager", [ARMHF], ids=["armhf"], indirect=True)
+def test_code_for_raspbians_processors(packager: Pi, laptop: Node) -> None:
+    """ARMv6 with VFP2, first because the command says so, then as the default of a gcc of the same name and target."""
+    need("arm-linux-gnueabihf-readelf")
+    specs = os.path.join(os.path.dirname(packager.run(["gcc", "-print-libgcc-file-name"]).stdout), "specs")
+    try:
+        for name, flags, level in (("v7", "", "v7"), ("asked", ARMV6, "v6"), ("raspbian", "", "v6")):
+            if name == "raspbian":
+                packager.write(specs, RASPBIAN)
+            lay_out(packager, f"/home/you/{name}", SMALL)
+            client = Client(packager, laptop.host, state=f"/tmp/{name}-client")
+            check(*both(client, f"/home/you/{name}", ["make", f"FLAGS=-O2 {flags}", "lib/area.c.o", "lib/name.c.o"]), 2)
+            client.close()
+            made = str(packager.path(f"/home/you/{name}/lib/area.c.o"))
+            told = subprocess.run(["arm-linux-gnueabihf-readelf", "-A", made], capture_output=True, text=True).stdout
+            assert (f"Tag_CPU_arch: {level}\n" in told, "Tag_FP_arch: VFPv2\n" in told) == (True, level == "v6")
+    finally:
+        packager.path(specs).unlink(missing_ok=True)
 
 
 @long_run

@@ -435,6 +435,19 @@ def test_through_ssh(tmp_path: Path) -> None:
         assert f"-x somewhere {DISTCCD} --inetd --enable-tcp-insecure" in notes.read_text()
 
 
+def test_what_ssh_says_is_told(tmp_path: Path) -> None:
+    words_of_ssh = "ssh: connect to host somewhere port 22: No route to host"
+    ssh = tmp_path / "ssh"
+    ssh.write_text(f'#!/bin/sh\necho "{words_of_ssh}" >&2\nexit 255\n')
+    ssh.chmod(0o755)
+    with Cluster(str(tmp_path / "c"), nodes=0, env={"DISTCC_SSH": str(ssh)}) as client:
+        client.env["MANYCC_HOSTS"] = "@somewhere/2"
+        lay_out(tmp_path / "tree")
+        here, there, record = both(client, tmp_path, words(SAME["c"]))
+        assert here.differing(there) == set()
+        assert (record["reason"], words_of_ssh in record["detail"]) == ("hosts-down", True), record
+
+
 def _children(pid: int) -> list[str]:
     names = []
     for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import time
@@ -14,6 +15,7 @@ from manycc.backends.base import Verdict
 from manycc.command.trial import is_trial
 from manycc.errors import CompilerError, NotDistributable
 from manycc.job import FILE
+from manycc.schedule.fitness import GIVES_WAY, gives_way
 from manycc.verify.byhand import ByHand
 from manycc.wire.launcher import DISTCC, Request
 
@@ -89,6 +91,8 @@ class Control:
 
     async def _status(self, asked: dict[str, Any]) -> dict[str, Any]:
         agent = self._agent
+        if asked.get("sample"):
+            agent.sampler.look_now()
         text = asked.get("hosts")
         pools = agent.hosts.all()
         if isinstance(text, str):
@@ -116,7 +120,8 @@ class Control:
                         "done": host.done,
                         "wrong": host.wrong,
                         "wrong_last": host.wrong_last,
-                        "why": backend.why,
+                        "why": backend.why or (GIVES_WAY if gives_way(backend) else ""),
+                        "speed": round(host.speed.factor, 2) if host.speed.samples else None,
                         "toolchains": [_shown(said) for said in backend.verdicts()],
                         "quarantined": [entry.sentence for entry in agent.quarantine.of(backend.name)],
                     }
@@ -184,6 +189,8 @@ class Control:
             },
             "trial": is_trial(prepared.job.source, next(iter(prepared.job.outputs), "")),
         }
+        expected = agent.learned.expect(prepared.job)
+        answer["expected"] = {"seconds": round(expected.seconds, 3), "rss": expected.rss, "known": expected.known}
         if request.flags & DISTCC:
             answer["items"] = [[item.kind, item.path] for item in prepared.job.inputs.items]
         try:
@@ -206,6 +213,7 @@ class Control:
                     "state": host.backend.state.value,
                     "sentence": sentence,
                     "way": said.way if said is not None else "",
+                    "seconds": round(host.seconds(expected, asyncio.get_running_loop().time()), 3),
                     "wrong": host.wrong,
                     "wrong_last": host.wrong_last,
                 }

@@ -15,8 +15,10 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final, Protocol
 
 from manycc.agent import outputs
+from manycc.agent.copies import Copies
 from manycc.agent.doubts import Doubts
 from manycc.agent.handed import Handed
+from manycc.agent.jobserver import Jobservers, Loan
 from manycc.agent.live import LiveJob
 from manycc.agent.prepare import Prepared, Preparer
 from manycc.agent.replaced import removed_by_error
@@ -28,6 +30,8 @@ from manycc.errors import BackendError, CompilerError, NotDistributable
 from manycc.job import Job, Outcome, Toolchain
 from manycc.monitor.records import RecordLog
 from manycc.reasons import Kind, Reason
+from manycc.schedule.dispatch import Dispatcher, Done, Failed
+from manycc.schedule.learned import HERE
 from manycc.schedule.local import LocalSlots
 from manycc.schedule.pool import Host, Pool
 from manycc.schedule.trials import Trials
@@ -38,7 +42,6 @@ from manycc.wire.launcher import LOCAL, Request, build_result
 log = logging.getLogger(__name__)
 
 MAX_ATTEMPTS: Final = 3
-MAX_PLACES: Final = 100_000
 MAX_WORDS: Final = 64
 MAX_WORD: Final = 200
 """How much of a command that stayed here its record holds."""
@@ -95,11 +98,16 @@ class JobRunner:
         verifier: Verifier | None = None,
         barred: Callable[[str, Toolchain], str] | None = None,
         exact_for: Callable[[Request], bool] | None = None,
+        dispatcher: Dispatcher | None = None,
+        copies: Copies | None = None,
     ) -> None:
         """``barred`` as for ``Pool``: what comes from a host that was barred meanwhile is not accepted.
 
-        ``exact_for`` tells whether a job is only for hosts that keep all bytes.
+        ``exact_for`` tells whether a job is only for hosts that keep all bytes. ``copies`` does late jobs here, too;
+        None: that is not done.
         """
+        self._dispatcher = dispatcher or Dispatcher()
+        self._copies = copies
         self._exact_for = exact_for or (lambda request: False)
         self._verifier = verifier
         self._barred = barred
@@ -110,9 +118,9 @@ class JobRunner:
         self._now = now
         self._unfinished = unfinished
         self._handed = handed
-        self._places: dict[str, str] = {}
         self._holders: set[str] = set()
         self._trials = Trials()
+        self._jobservers = Jobservers()
         self._doubts = Doubts()
         self.live: dict[int, LiveJob] = {}
         """The jobs under way, by number."""
@@ -179,6 +187,8 @@ class JobRunner:
             record["phases"]["local"] = time.monotonic() - begun
             if reason is Reason.TRIAL_COMPILE:
                 self._trials.took(True, record["phases"]["local"])
+            elif live.job is not None and not caller.gave_up:
+                self._dispatcher.learn_here(live.job, record["phases"]["local"])
             self._record(request, caller, reason, detail, record, started)
             self._handed.end(record["job"])
 
@@ -219,6 +229,7 @@ class JobRunner:
         record["src"] = live.source = prepared.command.source
         record["out"] = prepared.command.output
         record["inputs"] = len(prepared.job.inputs.items)
+        live.job = prepared.job
         now = time.monotonic()
         phases["prepare"] = now - mark
         ready = now
@@ -228,19 +239,21 @@ class JobRunner:
         failure: BackendError | None = None
         asked = False
         for _ in range(MAX_ATTEMPTS):
-            mark = now
             live.enter("queue")
             pool = self._pool_for(request)  # asked for anew: one that is not in use may have been let go
             if trial and failure is None and pool.hosts and self._trials.here():
                 raise NotDistributable(Reason.TRIAL_COMPILE)
             try:
-                host = await pool.acquire(
-                    prepared.toolchain,
-                    avoid,
-                    self._places.get(prepared.job.source, ""),
-                    prepared.job,
-                    self._exact_for(request),
-                )
+                done = await self._dispatch(pool, prepared, request, caller, record, live, avoid, style)
+                now = time.monotonic()
+                if trial:
+                    self._trials.took(False, now - ready)
+                host = done.host
+                return self._accept(request, prepared, done, caller, record, now)
+            except Failed as error:
+                host, failure = error.failures[0]
+            except BackendError as error:
+                failure = error
             except NotDistributable as error:
                 if failure is not None and error.reason in _NO_HOST_LEFT:
                     raise failure from error
@@ -249,18 +262,7 @@ class JobRunner:
                     await settle(pool, prepared.toolchain)
                     continue
                 raise
-            now = time.monotonic()
-            phases["queue"] = phases.get("queue", 0.0) + now - mark
-            live.enter("remote", host.backend.name)
-            try:
-                outcome = await self._on_host(host, pool, prepared, record)
-                now = time.monotonic()
-                if trial:
-                    self._trials.took(False, now - ready)
-                return self._accept(request, prepared, outcome, caller, host, record, now)
-            except BackendError as error:
-                failure = error
-            name = host.backend.name
+            name = host.name if host is not None else HERE
             record.setdefault("tried", []).append([name, failure.reason.code, failure.detail[:500]])
             log.info("%s: %s: %s", name, failure.reason.code, failure.detail)
             if failure.reason is Reason.INPUTS_CHANGED:
@@ -272,16 +274,48 @@ class JobRunner:
             now = time.monotonic()
         raise failure or NotDistributable(Reason.HOSTS_DOWN)
 
-    async def _on_host(self, host: Host, pool: Pool, prepared: Prepared, record: dict[str, Any]) -> Outcome:
-        begun = time.monotonic()
-        self.remote += 1
+    async def _dispatch(
+        self,
+        pool: Pool,
+        prepared: Prepared,
+        request: Request,
+        caller: Caller,
+        record: dict[str, Any],
+        live: LiveJob,
+        avoid: frozenset[str],
+        style: Conventions | None,
+    ) -> Done:
+        """Have the job done by a host. Raises NotDistributable and Failed."""
+        phases = record["phases"]
+        asked = time.monotonic()
+        begun = 0.0
+        loan: Loan | None = None
+
+        def began(host: Host) -> None:
+            nonlocal begun, loan
+            begun = time.monotonic()
+            phases["queue"] = phases.get("queue", 0.0) + begun - asked
+            live.enter("remote", host.name)
+            self.remote += 1
+            loan = self._jobservers.loan(request.env.get("MAKEFLAGS", ""), caller.pid)
+
+        copies, number = self._copies, record["job"]
+        here = None
+        if copies is not None and (style is None or style.fallback):
+            here = lambda: copies.run(number, request, prepared)  # noqa: E731 - made for every job, and rarely called
         try:
-            return await host.backend.run(prepared.job)
+            done = await self._dispatcher.run(
+                pool, prepared.job, avoid=avoid, exact=self._exact_for(request), began=began, here=here
+            )
         finally:
-            self.remote -= 1
-            pool.release(host)
-            phases = record["phases"]
-            phases["remote"] = phases.get("remote", 0.0) + time.monotonic() - begun
+            if begun:
+                self.remote -= 1
+                phases["remote"] = phases.get("remote", 0.0) + time.monotonic() - begun
+                if loan is not None:
+                    loan.end()
+        if done.lost:
+            record["raced"] = done.lost
+        return done
 
     def expected(self, prepared: Prepared) -> Expected | None:
         """The kind of object that a job must come to, as far as is known."""
@@ -291,14 +325,13 @@ class JobRunner:
         self,
         request: Request,
         prepared: Prepared,
-        outcome: Outcome,
+        done: Done,
         caller: Caller,
-        host: Host,
         record: dict[str, Any],
         now: float,
     ) -> tuple[bytes, Reason, str]:
         """Check and place the outputs. Raises BackendError if they cannot be accepted."""
-        job = prepared.job
+        job, host, outcome = prepared.job, done.host, done.outcome
         record["host"] = outcome.host
         if outcome.way:
             record["way"] = outcome.way
@@ -310,12 +343,12 @@ class JobRunner:
             raise BackendError(Reason.REMOTE_ERROR, f"exit code {outcome.exit_code}")
         if outcome.exit_code >= _NO_COMPILERS_OWN:
             raise BackendError(Reason.COMPILER_KILLED, f"exit code {outcome.exit_code}")
-        if self._barred is not None and (sentence := self._barred(host.backend.name, job.toolchain)):
+        if host is not None and self._barred is not None and (sentence := self._barred(host.name, job.toolchain)):
             raise BackendError(Reason.QUARANTINED, sentence)
         try:
             outputs.verify(job, outcome.outputs, self.expected(prepared), outcome.exit_code)
         except BackendError as error:
-            if error.reason is Reason.WRONG_OBJECT:
+            if error.reason is Reason.WRONG_OBJECT and host is not None:
                 sent = outputs.main_of(job, outcome.outputs)
                 self._doubts.refused(record["job"], host, job, prepared.expected, sent, error.detail)
             raise
@@ -323,8 +356,8 @@ class JobRunner:
         if caller.gone():
             raise asyncio.CancelledError
         sample = None
-        if self._verifier is not None:
-            sample = self._verifier.take(host.backend.name, record["job"], request, prepared, outcome)
+        if self._verifier is not None and host is not None:
+            sample = self._verifier.take(host.name, record["job"], request, prepared, outcome)
         outputs.place(job, outcome.outputs, self._unfinished)
         if stale:
             with contextlib.suppress(OSError):
@@ -334,13 +367,12 @@ class JobRunner:
         if job.outputs and outcome.outputs:
             main = job.outputs[0]
             record["digest"] = next((output.digest.hex() for output in outcome.outputs if output.path == main), "")
-        host.done += 1
-        if len(self._places) >= MAX_PLACES:
-            self._places.clear()
-        self._places[job.source] = host.backend.name
+        if host is not None:
+            host.done += 1
         record["phases"]["write"] = time.monotonic() - now
         record["cached"] = outcome.reason is Reason.CACHED
-        return build_result(outcome.exit_code, outcome.stdout, outcome.stderr), outcome.reason, ""
+        detail = "" if host is not None else f"done here sooner than on {done.lost}"
+        return build_result(outcome.exit_code, outcome.stdout, outcome.stderr), outcome.reason, detail
 
     def _record(
         self, request: Request, caller: Caller, reason: Reason, detail: str, record: dict[str, Any], started: float

@@ -19,6 +19,7 @@ from manycc.backends.discover import DiscoveredBackend, Kinds
 from manycc.backends.distcc import StockBackend
 from manycc.backends.equivalent import Equivalence
 from manycc.backends.exchange import Route, SshRoute, TcpRoute, ssh_command
+from manycc.backends.line import Line
 from manycc.backends.localcpp import LocalRuns
 from manycc.backends.node import GREETING_S, NodeBackend
 from manycc.compat.hostfiles import DistccHosts
@@ -28,6 +29,8 @@ from manycc.hostlist import HostList, HostSpec, parse_list
 from manycc.inputs.fileview import FileView
 from manycc.job import Input, Toolchain
 from manycc.reasons import Reason
+from manycc.schedule.here import Here
+from manycc.schedule.learned import HERE, Learned
 from manycc.schedule.local import LocalSlots
 from manycc.schedule.pool import Pool
 from manycc.toolchain.canaries import Canaries
@@ -44,8 +47,17 @@ log = logging.getLogger(__name__)
 class Hosts:
     """Backends and pools, made when first asked for."""
 
-    def __init__(self, config: Config, view: FileView, local: LocalSlots, quarantine: Quarantine) -> None:
+    def __init__(
+        self,
+        config: Config,
+        view: FileView,
+        local: LocalSlots,
+        quarantine: Quarantine,
+        learned: Learned | None = None,
+    ) -> None:
+        """``learned``: what jobs cost and how quick hosts are."""
         self._config = config
+        self._learned = learned or Learned()
         self._quarantine = quarantine
         quarantine.on_change.append(self._trust_changed)
         self._local = local
@@ -127,8 +139,9 @@ class Hosts:
             random.shuffle(remote)  # so that the agents of many users do not all begin with the same host
         pool = Pool(
             [self._backend(spec) for spec in remote],
-            self._local.free if hosts.local is not None else None,
+            Here(self._local.free, self._learned.speed(HERE), self._local.state) if hosts.local is not None else None,
             self._quarantine.sentence,
+            self._learned.speeds,
         )
         self._local.on_free.append(pool.wake)
         return pool
@@ -153,6 +166,7 @@ class Hosts:
                 config.job_timeout_s,
                 config.silence_s,
                 self._equivalence,
+                self._learned.predictions.peak,
             )
 
         def make_route() -> Route:
@@ -188,6 +202,24 @@ class Hosts:
     def all(self) -> list[Pool]:
         """Every pool there is."""
         return list(self._pools.values())
+
+    def in_use(self, since: float) -> list[Pool]:
+        """The pools that a job has asked for since then (monotonic time), or has a place in or waits for."""
+        return [
+            pool
+            for text, pool in self._pools.items()
+            if self._used[text] >= since or pool.waiting or any(host.busy for host in pool.hosts)
+        ]
+
+    def lines(self) -> list[tuple[str, Line]]:
+        """The hosts that are connected for good, and how the lines to them are now."""
+        nodes = [backend for backend in self._backends.values() if isinstance(backend, DiscoveredBackend)]
+        return [(backend.name, line) for backend in nodes if (line := backend.line()) is not None]
+
+    def lacking_memory(self) -> tuple[str, ...]:
+        """The nodes that have slots which their memory does not let them use."""
+        nodes = [backend for backend in self._backends.values() if isinstance(backend, DiscoveredBackend)]
+        return tuple(backend.name for backend in nodes if backend.lacks_memory)
 
     def sending(self) -> bool:
         """Whether a toolchain is on its way to a host."""

@@ -16,7 +16,8 @@ from manycc.config import Config
 
 log = logging.getLogger(__name__)
 
-_ACCEPT: Final = 100
+_ACCEPT: Final = 8
+"""At a time: between them nodes are heard. Else the first of five hundred waits until the last is prepared."""
 _ACCEPT_AGAIN_S: Final = 0.5
 _RESERVED: Final = 40
 """Descriptors that launchers must leave for inputs, outputs, databases and nodes; a quarter where there are many."""

@@ -5,17 +5,20 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from manycc.job import Job
+
 
 class LiveJob:
     """Where one job is now. ``phase`` is one of the names that records have: prepare, queue, remote, local."""
 
-    __slots__ = ("_since", "compiler", "host", "phase", "pid", "source")
+    __slots__ = ("_since", "compiler", "host", "job", "phase", "pid", "source")
 
     def __init__(self, pid: int, compiler: str) -> None:
         self.pid = pid
         self.compiler = compiler
         self.phase = "prepare"
         self.source = ""
+        self.job: Job | None = None  # once it is prepared
         self.host = ""
         self._since = time.monotonic()
 

@@ -15,6 +15,7 @@ import time
 from collections.abc import Mapping
 from typing import Final
 
+from manycc.command import zig
 from manycc.command.parse import REFUSED_VARIABLES, TARGET_VARIABLES, Command, compiler_kind, parse
 from manycc.command.response import MAX_BYTES
 from manycc.errors import CompilerError, NotDistributable
@@ -40,7 +41,7 @@ RESULT_ENV: Final = (
 
 _TERMINAL_ENV: Final = frozenset(("COLUMNS", "TERM", "COLORTERM"))
 _WIDTH: Final = re.compile(r"\s*\+?0*[1-9]")
-_KEY_ENV: Final = (*RESULT_ENV, *REFUSED_VARIABLES, *TARGET_VARIABLES, "PATH")
+_KEY_ENV: Final = (*RESULT_ENV, *REFUSED_VARIABLES, *TARGET_VARIABLES, *zig.VARIABLES, "PATH")
 
 MAX_REMEMBERED: Final = 30 * 1024 * 1024
 """Bytes, about, of what is remembered: 2,300 jobs with 350 inputs each, or 4,200 with a few."""

@@ -24,17 +24,22 @@ from typing import Any, Final
 
 from manycc import __version__
 from manycc.agent.control import Control
+from manycc.agent.copies import Copies
 from manycc.agent.flow import JobRunner, cancel_all
 from manycc.agent.handed import Handed
 from manycc.agent.hosts import Hosts
 from manycc.agent.listener import Listener, listen
 from manycc.agent.prepare import Preparer
+from manycc.agent.sampler import Sampler as LoadSampler
 from manycc.agent.unfinished import Unfinished
-from manycc.config import Config, load
+from manycc.config import ON, Config, load
 from manycc.errors import WireError
 from manycc.inputs.collect import Collector
 from manycc.inputs.fileview import FileView
+from manycc.monitor import samples
 from manycc.monitor.records import RecordLog
+from manycc.schedule.dispatch import Dispatcher
+from manycc.schedule.learned import Learned
 from manycc.schedule.local import LocalSlots
 from manycc.toolchain.identity import Identifier
 from manycc.verify.field import Verifier
@@ -67,13 +72,16 @@ class Agent:
         self.preparer = Preparer(self.view, self.collector, self.identifier)
         self.local = LocalSlots(config.local_slots)
         self.quarantine = Quarantine(config.quarantine_path, self.view.digest_of)
-        self.hosts = Hosts(config, self.view, self.local, self.quarantine)
+        self.learned = Learned(config.learned_path)
+        self.hosts = Hosts(config, self.view, self.local, self.quarantine, self.learned)
         self.records = RecordLog(config.records_path, config.record_log_bytes)
         self.unfinished = Unfinished(config.runtime_dir)
         self.handed = Handed(config.runtime_dir, self.records)
+        recompiler = Recompiler(config.recompile_dir)
+        self.dispatcher = Dispatcher(self.learned, self.local, config.race == ON)
         self.verifier = Verifier(
             Sampler(config.verify),
-            Recompiler(config.recompile_dir),
+            recompiler,
             self.quarantine,
             Reports(config.reports_dir),
             RecordLog(config.verifications_path, config.record_log_bytes),
@@ -92,6 +100,11 @@ class Agent:
             self.verifier,
             self.quarantine.sentence,
             self.hosts.exact_for,
+            self.dispatcher,
+            Copies(recompiler),
+        )
+        self.sampler = LoadSampler(
+            self.runner, self.local, self.hosts, RecordLog(config.samples_path, samples.LOG_BYTES)
         )
         self.control = Control(self)
         self.connections: set[LauncherConnection] = set()
@@ -207,6 +220,7 @@ class LauncherConnection:
             self._run(self._answer_json(agent.control.explain(request)))
         else:
             self._run(agent.runner.run(request, self, since))
+            agent.sampler.wake()
 
     def _run(self, work: Coroutine[Any, Any, None]) -> None:
         self._task = self._loop.create_task(work)
@@ -326,6 +340,9 @@ async def _run(config: Config) -> int:
                 await agent.drained.wait()
     await cancel_all([housekeeping])
     await agent.verifier.close()
+    agent.sampler.close()
+    agent.dispatcher.close()
+    agent.learned.save()
     await agent.hosts.close()
     agent.collector.close()
     agent.view.close()
@@ -346,6 +363,8 @@ async def _housekeeping(agent: Agent) -> None:
             waited = 0.0
             agent.view.flush()
             agent.collector.flush()
+            if not agent.connections and time.monotonic() - agent.last_activity > IDLE_CHECK_S:
+                agent.learned.save()  # a hundred thousand sources take a moment
             await agent.hosts.retire_unused()
             at_work = agent.connections or agent.verifier.busy or agent.hosts.sending()
             if not at_work and time.monotonic() - agent.last_activity > idle and not agent.stopping.is_set():

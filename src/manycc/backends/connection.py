@@ -13,6 +13,7 @@ from array import array
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
+from manycc.backends.line import Line, look
 from manycc.backends.sending import Sending
 from manycc.errors import BackendGone, InputsChanged, WireError
 from manycc.job import FILE, LINK, Input, Job, Repair
@@ -161,6 +162,10 @@ class Connection(asyncio.Protocol):
             self.abort(f"the node was silent for {self._silence_s:g} s")
         else:
             self._transport.write(native.pack([native.PING, 0]))
+
+    def line(self) -> Line | None:
+        """How the line to the node is now; None if nothing is known."""
+        return look(self._transport) if self._transport is not None and not self.closed else None
 
     # -- sending
 
@@ -336,6 +341,9 @@ class Connection(asyncio.Protocol):
             total = len(data)
             sent = 0
             for offset in range(0, total, native.MAX_PIECE) if total else (0,):
+                if number not in self._jobs:  # it was cancelled: who needs that as well asks for it again
+                    self.send([native.GONE, number, digest])
+                    return
                 zdata = native.compress(data[offset : offset + native.MAX_PIECE])
                 self.send([native.BLOB, digest, total, offset, zdata])
                 sent += len(zdata) + 60

@@ -19,6 +19,7 @@ from typing import Any, Final
 
 from manycc.backends.base import State, Verdict
 from manycc.backends.distcc import StockBackend
+from manycc.backends.line import Line
 from manycc.backends.node import NodeBackend
 from manycc.errors import BackendError
 from manycc.job import Input, Job, Outcome, Toolchain
@@ -133,6 +134,23 @@ class DiscoveredBackend:
     @property
     def others(self) -> int:
         return self._current.others
+
+    @property
+    def lacks_memory(self) -> bool:
+        """Whether it has slots that its memory does not let it use, as far as it says."""
+        return self._current is self._node and self._node.lacks_memory
+
+    def line(self) -> Line | None:
+        """How the line to it is now; None if none stays open."""
+        return self._node.line()
+
+    @property
+    def memory_free(self) -> int | None:
+        return self._current.memory_free
+
+    @property
+    def told(self) -> float:
+        return self._current.told
 
     @property
     def release(self) -> str:

@@ -48,6 +48,7 @@ MAX_HUNG_UP: Final = 3
 """Jobs in a row on which a host hangs up before it is left alone, though it answers when it is probed."""
 MAX_COMMANDS: Final = 1000
 HANGS_UP: Final = "distccd hangs up on this command's options without a word"
+SILENT: Final = "it hangs up on what it is asked: it is no distccd, or does not let this machine in"
 PROBED: Final = ("cc", "gcc", "clang")
 """Names of compilers that a distccd is asked for to see whether it is one."""
 _LOG_LINES: Final = re.compile(rb"(?:distccd\[\d+\] [^\n]*\n)+")
@@ -62,6 +63,8 @@ class StockBackend:
 
     kind = "stock distccd"
     others = 0
+    memory_free: int | None = None
+    told = 0.0
     exact = False
 
     def __init__(
@@ -86,6 +89,7 @@ class StockBackend:
         self._labels: dict[tuple[str, str], str] = {}
         self._state = State.IDLE
         self._why = ""
+        self._said = ""
         self._callbacks: list[Callable[[], None]] = []
         self._connecting: asyncio.Task[None] | None = None
         self._retry: asyncio.TimerHandle | None = None
@@ -175,7 +179,7 @@ class StockBackend:
         if answers:
             self.take_for_ready()
         else:
-            self._down("it hangs up on what it is asked: it is no distccd, or does not let this machine in")
+            self._down(self._said or SILENT)
 
     async def answers(self, limit_s: float = PROBE_S) -> bool:
         """Whether it answers as only a distcc server does; False if it hangs up. Raises BackendError."""
@@ -184,7 +188,8 @@ class StockBackend:
             argv = [name, "-c", "probe.i", "-o", "probe.o"]
             try:
                 await self._exchange(argv, b"", max(end - time.monotonic(), 0.01), distcc.PLAIN)
-            except HungUp:
+            except HungUp as error:
+                self._said = error.said
                 continue  # its list of compilers need not have this one
             return True
         return False

@@ -20,25 +20,32 @@ from typing import Any, Final, NamedTuple
 from manycc.backends.localcpp import LocalRuns
 from manycc.backends.searched import Searched
 from manycc.command.codegen import code_options, random_names
-from manycc.command.drivers import CLANG
+from manycc.command.drivers import CLANG, GCC
 from manycc.command.parse import parse
 from manycc.errors import BackendError, BackendGone, BackendRefused, NotDistributable, WireError
 from manycc.job import FILE, Input, Inputs, Job, Outcome, Repair, Toolchain
 from manycc.reasons import Reason
-from manycc.toolchain import facts, machines
-from manycc.toolchain.canaries import CANARIES, NOTICES, Canary
-from manycc.toolchain.equivalence import Offer, Verdict, Verdicts, key_of, new_verdict
+from manycc.toolchain import facts
+from manycc.toolchain.canaries import CANARIES, MACROS, NOTICES, Canary
+from manycc.toolchain.equivalence import Offer, Verdict, Verdicts, beyond_canaries, key_of, new_verdict
 from manycc.verify.compare import Observed, differing
 from manycc.verify.explain import explained
 
 MAX_REMEMBERED: Final = 4096
 MAX_HOST: Final = 40
+CANARY_S: Final = 180.0
+"""A canary is compiled in a moment, under emulation in seconds: with what it waits for on a busy node, a node that
+takes longer is of no use, while jobs wait for the proof."""
 DOUBT_S: Final = 30.0
 """For so long a node is not asked again that could not try canaries."""
+LATE_DOUBT_S: Final = 900.0
+"""And for so long one that took too long."""
 _LOCALE: Final = ("LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "LC_MESSAGES", "LOCPATH")
 _LOCALE_PLACES: Final = ("/usr/share/locale", "/usr/lib/locale", "/usr/share/locale-langpack")
 _TALKATIVE: Final = ("-Wall", "-Wextra", "-Wshadow", "-Wstrict-prototypes", "-MD")
 _SEED: Final = "-frandom-seed=manycc"
+_NAMING_MACROS: Final = {GCC: ("-g3", "-gno-record-gcc-switches"), CLANG: ("-g3", "-fdebug-macro")}
+"""What makes a compiler write all macros into the object, and no more of the command than that."""
 _MODE: Final = 0o644
 
 Run = Callable[[Job, Repair], Awaitable[Outcome]]
@@ -84,7 +91,9 @@ class Equivalence:
             language, options, why = code_options(job.argv, job.cwd, job.toolchain.kind)
         except NotDistributable as error:
             return str(error)
-        why = why or _beyond_canaries(job.toolchain, offer, language, options)
+        if job.inputs.options:
+            why = why or "a source sets options for its own code (#pragma GCC, or an attribute)"
+        why = why or beyond_canaries(job.toolchain, offer, language, options)
         if why:
             return f"no canary can prove the compiler there for this: {why}"
         for question in self._questions(job, offer):
@@ -143,20 +152,27 @@ class Equivalence:
         quiet = (*options, *seed, "-w", "-nostdinc")
         canaries = tuple(canary for canary in CANARIES if canary.language == language)
         plain = (("LC_ALL", "C"),)
-        code = _Question(
-            key_of(toolchain, offer, ("code", language, *quiet, "", *stated)),
-            language, quiet, stated, canaries, plain, (),
-        )  # fmt: skip
+        # By these clang knows the gcc for another target than its own.
+        marks = tuple(item for item in job.inputs.items if item.kind == FILE and item.path.endswith("/crtbegin.o"))
+        beside = ("", *stated, "", *(item.path for item in marks))
+        key = key_of(toolchain, offer, ("code", language, *quiet, *beside))
+        code = _Question(key, language, quiet, stated, canaries, plain, marks)
         notices = tuple(canary for canary in NOTICES if canary.language == language)
         env = tuple((name, value) for name, value in job.env if name in _LOCALE)
         items = tuple(item for item in job.inputs.items if item.path.startswith(_LOCALE_PLACES))
         contents = sorted(f"{item.path} {item.digest.hex()} {item.target}" for item in items)
-        talkative = (*_TALKATIVE, "-nostdinc")
-        messages = _Question(
-            key_of(toolchain, offer, ("messages", language, *map("=".join, env), *contents, "", *stated)),
-            language, talkative, stated, notices, env or plain, items,
+        messages = tuple(
+            _Question(
+                key_of(toolchain, offer, ("messages", language, *asked, *map("=".join, env), *contents, "", *stated)),
+                language, asked, stated, notices, env or plain, items,
+            )
+            for asked in ((*_TALKATIVE, "-nostdinc"), ("-nostdinc",))
         )  # fmt: skip
-        return code, messages
+        named = (*quiet, *_NAMING_MACROS[toolchain.kind])
+        defined = tuple(one for one in MACROS if one.language == language.replace("assembler-with-cpp", "c"))
+        key = key_of(toolchain, offer, ("macros", language, *named, *beside))
+        macros = _Question(key, language, named, stated, defined, plain, marks)
+        return (code, *messages, macros) if defined else (code, *messages)
 
     # -- finding it out
 
@@ -173,7 +189,8 @@ class Equivalence:
             if not isinstance(error, BackendGone):
                 if len(self._doubts) >= MAX_REMEMBERED:
                     self._doubts.clear()
-                self._doubts[name] = (f"canaries could not be tried: {error}"[:1000], time.monotonic() + DOUBT_S)
+                lasts = LATE_DOUBT_S if error.reason is Reason.NODE_TIMEOUT else DOUBT_S
+                self._doubts[name] = (f"canaries could not be tried: {error}"[:1000], time.monotonic() + lasts)
             raise
 
     def _found_out(self, name: tuple[str, str], task: asyncio.Task[Verdict]) -> None:
@@ -219,7 +236,11 @@ class Equivalence:
         if here.exit_code:
             return here, None
         try:
-            return here, await run(trial, repair)
+            async with asyncio.timeout(CANARY_S):
+                return here, await run(trial, repair)
+        except TimeoutError:
+            why = f"{canary.name} was not compiled there within {CANARY_S:.0f} s"
+            raise BackendError(Reason.NODE_TIMEOUT, why) from None
         except BackendRefused as error:
             if error.reason is not Reason.NODE_REFUSED:
                 raise
@@ -314,22 +335,6 @@ def read_offer(about: dict[str, Any]) -> Offer:
     return Offer(fingerprint, facts.printable(label), driver, said, host)
 
 
-def _beyond_canaries(toolchain: Toolchain, offer: Offer, language: str, options: Sequence[str]) -> str:
-    """Why two compilers may make different objects of some sources, whatever canaries come to; "" if they may not.
-
-    GNU as cuts its output into pieces by what a block of memory holds, which depends on the size of its pointers.
-    At some of these cuts line information is encoded otherwise: in one of some thirty files.
-    """
-    if toolchain.kind == CLANG or not (toolchain.host and offer.host):
-        return ""  # clang is its own assembler
-    if machines.is_wide(toolchain.host) == machines.is_wide(offer.host):
-        return ""
-    debug = [word for word in options if word.startswith("-g")]
-    if language.startswith("assembler") or (debug and debug[-1] != "-g0"):
-        return f"line information (-g) of assemblers on {toolchain.host} and on {offer.host} differs now and then"
-    return ""
-
-
 def calls_itself_otherwise(toolchain: Toolchain, offer: Offer, stderr: bytes) -> bool:
     """Whether messages begin with a driver's name that is not the one here: clang calls itself by its file's name."""
     there = os.path.basename(offer.driver)
@@ -368,9 +373,12 @@ def _sentence(
     lines: Sequence[str],
 ) -> str:
     """How the first canary that came out otherwise differs, and what most likely is behind it."""
-    words = " ".join(word for word in question.options if word not in ("-w", "-nostdinc", _SEED))
+    hidden = ("-w", "-nostdinc", _SEED, *(_NAMING_MACROS[toolchain.kind] if canary in MACROS else ()))
+    words = " ".join(word for word in question.options if word not in hidden)
     under = f" with {words}" if words else ""
-    if what in ("exit code", "stdout", "stderr"):
+    if canary in MACROS:
+        result = f"what {offer.label} there predefines{under} differs"
+    elif what in ("exit code", "stdout", "stderr"):
         said = outcome.stderr.decode("utf-8", "replace").splitlines()
         error = next((line for line in said if "rror" in line), "")
         how = f"{what}: {error or '; '.join(lines[:3])}"

@@ -29,7 +29,9 @@ SSH_DIED_S: Final = 5.0
 
 
 class HungUp(BackendGone):
-    """The server closed the connection before it said anything."""
+    """The server closed the connection before it said anything; ``said`` is what the way to it (ssh) says of that."""
+
+    said = ""
 
 
 class Answer(NamedTuple):
@@ -181,7 +183,11 @@ async def exchange(
         if sock is not None:
             sock.close()
         if said := await route.close():
-            raise type(error)(error.reason, f"{error.detail}: {said.splitlines()[-1][:300]}") from error
+            words = said.splitlines()[-1][:300]
+            told = type(error)(error.reason, f"{error.detail}: {words}")
+            if isinstance(told, HungUp):
+                told.said = words
+            raise told from error
         raise
     finally:
         if sock is not None:

@@ -13,6 +13,7 @@ from typing import Any, Final
 from manycc.backends.base import State, Verdict
 from manycc.backends.connection import Connection, Pending, Pieces
 from manycc.backends.equivalent import Equivalence, calls_itself_otherwise, read_offer
+from manycc.backends.line import Line
 from manycc.backends.sending import Transfer
 from manycc.errors import BackendError, BackendGone, BackendRefused, WireError
 from manycc.job import Input, Job, Outcome, OutputFile, Repair, Toolchain, Way
@@ -30,6 +31,12 @@ REFUSAL_S: Final = 30.0
 MAX_ASKED: Final = 200  # a node takes no more than 256 questions a connection
 SILENCE_S: Final = 20.0
 """A node that says nothing at all for this long is taken for dead."""
+TIMES: Final = ("fetch", "wait", "stage", "wall", "took")
+"""What a node says of where a job's time went; older ones say nothing of the first and the last."""
+MEMORY_NEWS: Final = 64 * 1024**2
+"""When so much more memory became free, those who wait for some look again."""
+IN_USE: Final = "it gives way to its own user"
+"""A node without slots, --when-idle: for as long as that lasts."""
 HEARTBEATS: Final = 4
 """How often within that time it is asked for a sign of life."""
 
@@ -51,8 +58,12 @@ class NodeBackend:
         job_timeout_s: float = 1800.0,
         silence_s: float = SILENCE_S,
         equivalence: Equivalence | None = None,
+        expected_rss: Callable[[Job], int] = lambda job: 0,
     ) -> None:
-        """``equivalence`` proves compilers that the node offers in place of the very one; None: none is used."""
+        """``equivalence`` proves compilers that the node offers in place of the very one; None: none is used.
+
+        ``expected_rss`` gives the bytes of memory that a job is expected to take, 0 if that is not known.
+        """
         self.name = name
         self._address = address
         self._port = port
@@ -72,8 +83,13 @@ class NodeBackend:
         self._rests_until = 0.0
         self._heartbeat: asyncio.TimerHandle | None = None
         self._offered = 0
+        self._offered_now = 0
         self._others = 0
-        self._peaks: dict[str, int] = {}
+        self._memory_free: int | None = None
+        self._told = 0.0
+        self.lacks_memory = False
+        """Whether it has slots that its memory does not let it use, as it said last."""
+        self._expected_rss = expected_rss
         # Toolchains on this connection: number by (fingerprint, driver), verdict by number.
         self._last_number = 0
         self._toolchains: dict[tuple[str, str], int] = {}
@@ -98,7 +114,8 @@ class NodeBackend:
 
     @property
     def slots(self) -> int:
-        return self._slots or self._offered
+        slots = self._slots or self._offered
+        return slots if self._offered_now >= self._offered else min(slots, self._offered_now)
 
     @property
     def why(self) -> str:
@@ -108,6 +125,20 @@ class NodeBackend:
     def others(self) -> int:
         """Jobs the node runs or queues, ours included, as it said last."""
         return self._others
+
+    @property
+    def memory_free(self) -> int | None:
+        """Bytes of memory it can give to further jobs, as it said last."""
+        return self._memory_free
+
+    @property
+    def told(self) -> float:
+        """When it said so."""
+        return self._told
+
+    def line(self) -> Line | None:
+        """How the line to it is now; None if it is not connected."""
+        return self._connection.line() if self._connection is not None else None
 
     def refusal(self, toolchain: Toolchain) -> str:
         number = self._toolchains.get((toolchain.fingerprint, toolchain.driver), 0)
@@ -142,6 +173,8 @@ class NodeBackend:
 
     def objection(self, job: Job) -> tuple[Reason, str] | None:
         """What a node cannot do it says itself; of a compiler that only stands in, canaries may have told."""
+        if self._state is State.READY and not self._offered_now:
+            return Reason.NODE_BUSY, IN_USE
         if not self._offers or self._equivalence is None:
             return None
         offer = self._offer(job.toolchain)
@@ -198,7 +231,7 @@ class NodeBackend:
                 raise BackendGone(Reason.PROTOCOL, f"it speaks version {version}, this agent {native.VERSION}")
             if connection.closed:  # its goodbye came along with its welcome
                 raise BackendGone(connection.reason, connection.closed)
-            self._offered = max(1, min(_count(welcome, "slots"), 4096))
+            self._offered = self._offered_now = max(1, min(_count(welcome, "slots"), 4096))
             self.release = str(welcome.get("release", ""))[:100]
         except TimeoutError:
             self.silent = self._connection is not None
@@ -243,6 +276,8 @@ class NodeBackend:
         self._doubted.clear()
         self._last_number = 0
         self._others = 0
+        self._memory_free = None
+        self.lacks_memory = False
         for waiting in self._proving.values():
             if not waiting.done():
                 waiting.set_result(why)
@@ -268,7 +303,17 @@ class NodeBackend:
             self._down(why, connection.reason)
 
     def _on_state(self, pushed: dict[str, Any]) -> None:
-        self._others = _count(pushed, "busy") + _count(pushed, "queued")
+        busy, queued = _count(pushed, "busy"), _count(pushed, "queued")
+        self._others = busy + queued
+        # Who waits there although a slot is free waits for memory.
+        self.lacks_memory = queued > 0 and busy < _count(pushed, "slots")
+        self._told = asyncio.get_running_loop().time()
+        had = self._memory_free or 0
+        self._memory_free = _count(pushed, "memory_free") if "memory_free" in pushed else None
+        before, self._offered_now = self.slots, min(_count(pushed, "slots"), 4096)
+        more = self.slots > before or (self._memory_free or 0) - had >= MEMORY_NEWS
+        if more or not self.slots or not self._others:
+            self._changed()  # somebody may wait for that
 
     # -- toolchains
 
@@ -387,7 +432,7 @@ class NodeBackend:
         toolchain = self._toolchains.get((job.toolchain.fingerprint, job.toolchain.driver))
         if connection is None or toolchain is None:
             raise BackendGone(self._reason, self._why)
-        number, pending = connection.start(job, toolchain, self._peaks.get(job.source, 0), repair)
+        number, pending = connection.start(job, toolchain, self._expected_rss(job), repair)
         try:
             async with asyncio.timeout(self._job_timeout_s):
                 message = await pending.future
@@ -403,8 +448,6 @@ class NodeBackend:
             connection.abort(f"the peer broke the protocol: {error}", Reason.PROTOCOL)
             raise BackendGone(Reason.PROTOCOL, str(error)) from error
         outcome.way = self._ways.get(toolchain, "")
-        if outcome.peak_rss:
-            self._peaks[job.source] = outcome.peak_rss
         return outcome
 
     def _outcome(self, message: list[Any], pending: Pending) -> Outcome:
@@ -436,7 +479,7 @@ class NodeBackend:
             stdout=native.decompress(stdout, native.MAX_TEXT) if stdout else b"",
             stderr=native.decompress(stderr, native.MAX_TEXT) if stderr else b"",
             outputs=outputs,
-            phases={name: _seconds(info, name) for name in ("wait", "stage", "wall")},
+            phases={name: _seconds(info, name) for name in TIMES if name in info},
             cpu_s=_seconds(info, "cpu"),
             peak_rss=_count(info, "rss"),
             sent=pending.sent,

@@ -110,7 +110,7 @@ class Sending:
             _mib(sum(sizes.values())),
         )  # fmt: skip
         self._queue += [(transfer, digest, offset) for digest, offset in zip(digests, offsets, strict=True)]
-        if self._task is None:
+        if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(self._work())
             self._task.add_done_callback(self._worked)
 
@@ -143,7 +143,8 @@ class Sending:
         self._queue.clear()
 
     def _worked(self, task: asyncio.Task[None]) -> None:
-        self._task = None
+        if self._task is task:  # and not one that was begun in the moment in which it ended
+            self._task = None
         if not task.cancelled() and (error := task.exception()) is not None and not isinstance(error, BackendError):
             why = "the node does not take it" if isinstance(error, TimeoutError) else str(error)
             self._failed(f"a toolchain could not be sent: {why}")

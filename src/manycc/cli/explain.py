@@ -11,7 +11,7 @@ from manycc.cli import client
 from manycc.cli.output import print_json, say
 from manycc.cli.request import build_request, command_of
 from manycc.cli.status import wrong_objects
-from manycc.monitor.units import amount, size
+from manycc.monitor.units import amount, size, span
 
 
 def main(argv: Sequence[str]) -> int:
@@ -67,6 +67,10 @@ def _print(answer: client.Answer) -> None:
         )
         for path, length in inputs.get("largest") or []:
             say(f"             {size(length):>9}  {path}")
+    expected = answer.get("expected")
+    if isinstance(expected, dict) and expected.get("known", 0) > 0:
+        memory = f" and {size(expected['rss'])} of memory" if expected.get("rss") else ""
+        say(f"  expected:  {span(expected.get('seconds', 0.0))} on a usual host{memory}")
     if answer.get("trial"):
         say("  trial:     of a configure step: done here or on a host, wherever such were done sooner of late")
     for host in hosts:

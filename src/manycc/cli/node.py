@@ -62,6 +62,8 @@ def _parser() -> argparse.ArgumentParser:
         names = ["--jobs", "-j"] if setting.name == "jobs" else [setting.flag]
         if setting.name == "allow":
             add(*names, metavar=setting.shape, action="append", help=setting.meaning)
+        elif setting.name == "when_idle":
+            add(*names, metavar=setting.shape, nargs="?", const="yes", help=setting.meaning)
         else:
             add(*names, metavar=setting.shape, help=setting.meaning)
     # fmt: off

@@ -159,7 +159,8 @@ def check_toolchains(config: Config) -> Iterator[Finding]:
             served += 1
             package = f" ({driver.package})" if driver.package else ""
             name = os.path.basename(path)
-            yield Finding(OK, f"{name}: {driver.kind} {driver.version}{package} {driver.target} ({path})")
+            what = f"{driver.kind} {driver.version}{package} {driver.target}".rstrip()
+            yield Finding(OK, f"{name}: {what} ({path})")
         elif "other users can write" in one.why:
             yield Finding(WARN, f"{one.why}: not served", f"ls -ld {path} {os.path.dirname(path)}")
         elif one.found.toolchain:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 _MAKE = frozenset(("make", "gmake", "gnumake"))
 _NINJA = frozenset(("ninja", "ninja-build", "samu"))
@@ -39,6 +40,33 @@ def fill_in(argv: Sequence[str], env: Mapping[str, str], jobs: int) -> Parallel:
     if not env.get("CMAKE_BUILD_PARALLEL_LEVEL"):
         added["CMAKE_BUILD_PARALLEL_LEVEL"] = str(jobs)
     return Parallel(list(argv), added)
+
+
+def told_jobs(argv: Sequence[str], env: Mapping[str, str]) -> int:
+    """How many jobs a build tool runs at once, by its arguments, else by its environment.
+
+    0 if they do not say, or if it is no tool whose words are known: it may give others below it a -j of its own.
+    """
+    tool = os.path.basename(argv[0])
+    if tool not in (*_MAKE, *_NINJA, "cmake"):
+        return 0
+    for word, after in pairwise([*argv[1:], ""]):
+        if word == "--" and tool != "cmake":
+            break
+        if word in ("-j", "--jobs", "--parallel"):
+            return _number(after)
+        for option in ("--parallel=", "--jobs=", "-j"):
+            if word.startswith(option):
+                return _number(word.removeprefix(option))
+    if tool not in _MAKE and (jobs := _number(env.get("CMAKE_BUILD_PARALLEL_LEVEL", ""))):
+        return jobs
+    if tool in _NINJA:
+        return 0
+    return next((_number(word[2:]) for word in env.get("MAKEFLAGS", "").split() if word.startswith("-j")), 0)
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 5 else 0
 
 
 def make_has_jobs(words: Sequence[str], flags: bool = False) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import os
 import sys
 import tarfile
@@ -165,6 +166,8 @@ def _packed(prefix: str) -> str:
             file.add(prefix, os.path.basename(prefix))
         os.replace(archive + ".new", archive)
     except OSError as error:
+        with contextlib.suppress(OSError):
+            os.unlink(archive + ".new")
         raise ToolchainError(f"{archive} cannot be written", error.strerror or str(error)) from error
     return archive
 

@@ -15,11 +15,12 @@ from typing import Any, Final
 from manycc import config
 from manycc.cli import child, client
 from manycc.cli.bottomline import BottomLine, usable
+from manycc.cli.course import Course
 from manycc.cli.embedded import embedded_node
 from manycc.cli.launcher import find_launcher
 from manycc.cli.masquerade import refresh
 from manycc.cli.output import say
-from manycc.cli.parallel import fill_in
+from manycc.cli.parallel import fill_in, told_jobs
 from manycc.cli.quarantine import warn
 from manycc.config import Config
 from manycc.errors import ConfigError, ManyccError
@@ -80,17 +81,20 @@ def _build(settings: Config, command: list[str], hosts: str, jobs: int | None, p
     env |= parallel.env
 
     names = frozenset(spec.name for spec in parse_hosts(hosts))
-    watch = _Watch(settings, run_id, names, progress and usable(2, env.get("TERM", "")))
-    started = time.monotonic()
+    course = Course(settings, run_id)
+    watch = _Watch(settings, run_id, names, progress and usable(2, env.get("TERM", "")), course)
+    watch.begin()
     try:
         code = child.run(program, parallel.argv, env, watch.tick)
     finally:
         watch.close()
-    wall = time.monotonic() - started
+    wall = course.over(os.path.basename(command[0]), told_jobs(parallel.argv, env))
     stats = watch.settle()
     say(f"manycc: {summary.headline(stats, wall)}", sys.stderr)
     for line in summary.body(stats):
         say(f"  {line}", sys.stderr)
+    if stats.total:
+        say(f"  {course.limit()}", sys.stderr)
     warn(watch.quarantine, sys.stderr)
     return code
 
@@ -118,16 +122,21 @@ def _slots(settings: Config, hosts: str) -> int:
 class _Watch:
     """Follows a run: its records, the agent's state, the line at the bottom of the terminal."""
 
-    def __init__(self, settings: Config, run_id: str, hosts: frozenset[str], progress: bool) -> None:
+    def __init__(self, settings: Config, run_id: str, hosts: frozenset[str], progress: bool, course: Course) -> None:
         self._settings = settings
         self._run_id = run_id
         self._hosts = hosts
         self._stats = Stats()
+        self._course = course
         self._tail = Tail(settings.records_path)
         self._line = BottomLine(2) if progress else None
         self._started = time.monotonic()
         self.quarantine: list[dict[str, Any]] = []
         """The run's hosts that are not trusted any more, once it has settled."""
+
+    def begin(self) -> None:
+        """The build begins: what an earlier one did is not part of it."""
+        self._status(sample=True)
 
     def tick(self) -> None:
         """Take in what is new, and show it."""
@@ -145,8 +154,10 @@ class _Watch:
     def settle(self) -> Stats:
         """The sums once the last jobs are recorded: a compiler's end reaches the agent a little later than make."""
         deadline = time.monotonic() + SETTLE_S
+        sample = True
         while time.monotonic() < deadline:
-            status = self._status()
+            status = self._status(sample)
+            sample = False
             self.quarantine = self._quarantined(status or {})
             jobs = status.get("jobs") if status is not None else None
             if not isinstance(jobs, dict) or not (jobs.get("running") or jobs.get("local")):
@@ -169,9 +180,11 @@ class _Watch:
         for record in self._tail.poll():
             if text_of(record, "run") == self._run_id:
                 self._stats.add(record)
+                self._course.add(record)
 
-    def _status(self) -> dict[str, Any] | None:
+    def _status(self, sample: bool = False) -> dict[str, Any] | None:
+        """What the agent says. ``sample``: the build begins or has ended, and the agent shall take a sample of it."""
         try:
-            return client.ask(self._settings, {"op": "status"}, ASK_S)
+            return client.ask(self._settings, {"op": "status"} | ({"sample": True} if sample else {}), ASK_S)
         except ManyccError:
             return None

@@ -11,7 +11,9 @@ from collections.abc import Sequence
 from manycc import config
 from manycc.cli.output import print_json, print_table, say
 from manycc.errors import ConfigError
-from manycc.monitor import records, summary
+from manycc.monitor import limittext, records, summary
+from manycc.monitor.judged import judge_run
+from manycc.monitor.limits import Verdict
 from manycc.monitor.stats import PHASES, Stats, aggregate, last_run
 from manycc.monitor.units import amount, share, span
 from manycc.monitor.verifications import tally
@@ -44,10 +46,14 @@ def main(argv: Sequence[str]) -> int:
             raise ConfigError("no run is recorded", "", "manycc run -- make, or manycc stats without --last")
     stats = aggregate(records.read(path), run=run, since=since)
     verified = tally(records.read(settings.verifications_path), run=run, since=since)
+    # Of jobs of several builds, or of a part of one, no single thing is the limit.
+    limited = judge_run(path, settings.samples_path, run) if run and since is None and stats.total else None
     if options.json:
-        print_json(stats.as_json() | {"verify": verified})
+        print_json(
+            stats.as_json() | {"verify": verified, "limit": None if limited is None else limittext.as_json(limited)}
+        )
     else:
-        _print(stats, path)
+        _print(stats, path, limited)
         if any(verified.values()):
             say(
                 f"verified: {verified['verified']}, {verified['equal']} equal and {verified['different']} different;"
@@ -67,7 +73,7 @@ def parse_when(text: str, now: float) -> float:
         raise ConfigError(f"{text!r} is no time", "expected such as 90s, 10m, 2h, 3d, 1w or 2024-05-01T12:00") from None
 
 
-def _print(stats: Stats, path: str) -> None:
+def _print(stats: Stats, path: str, limited: Verdict | None) -> None:
     if not stats.total:
         say(f"no jobs are recorded (in {path})")
         return
@@ -75,6 +81,8 @@ def _print(stats: Stats, path: str) -> None:
     say(f"{summary.headline(stats)}; since {begin:%Y-%m-%d %H:%M}")
     for line in summary.body(stats)[:1] if stats.remote else []:
         say(f"  {line}")
+    if limited is not None:
+        say(f"  {limittext.sentence(limited)}")
     if stats.hosts:
         say()
         print_table(

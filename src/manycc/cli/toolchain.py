@@ -14,11 +14,12 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from manycc.cli.output import print_json, say
+from manycc.command.drivers import ZIG
 from manycc.errors import ManyccError
 from manycc.job import Toolchain
 from manycc.toolchain import added, packages, probe
 from manycc.toolchain.added import Added
-from manycc.toolchain.installed import ZIG, drivers_below, installed
+from manycc.toolchain.installed import drivers_below, installed
 
 _WITH_FLAGS = ("match", "verify")
 _DESCRIPTION = """\
@@ -83,7 +84,7 @@ def _add_parsers(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         "install", "toolchain", "install a compiler for a target, from packages",
         "Install a compiler: Debian's or Ubuntu's packages of gcc for a target triple (gcc -dumpmachine on the "
         "machine that is to be helped says which), clang, which makes code for all targets; or zig from PyPI, "
-        "which is listed only: compiles of zig cc are not sent to nodes.",
+        "whose zig cc and zig c++ are sent to nodes where -target names a Linux system.",
     )  # fmt: skip
     one.add_argument(
         "wanted", metavar="TRIPLE[@VERSION]", help="such as aarch64-linux-gnu@12, clang@14 or ziglang@0.17.0"
@@ -166,7 +167,9 @@ def _install_zig(what: packages.Wanted, options: argparse.Namespace) -> int:
     )
     code = _tell(one, [], options.json)
     if not options.json:
-        say("compiles of zig cc are not sent to nodes: each machine does its own")
+        for path in drivers_below(one.tree):
+            say(f"to use it: manycc {path} cc -target x86_64-linux-gnu ...")
+        say("nodes that lack it are sent it; without -target, and for other systems than Linux, jobs stay here")
     return code
 
 

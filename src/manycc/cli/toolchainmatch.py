@@ -15,6 +15,7 @@ from manycc.cli import client
 from manycc.cli.findings import OK, WARN, Finding
 from manycc.cli.output import print_json, print_table, say
 from manycc.cli.toolchainview import Seen, find, look_around
+from manycc.command.drivers import ZIG, words_to_ask
 from manycc.errors import CompilerError, NotDistributable, ToolchainError
 from manycc.hostlist import parse_list
 from manycc.inputs.fileview import FileView
@@ -23,6 +24,7 @@ from manycc.monitor.units import amount
 from manycc.toolchain import added, facts, machines, proving
 from manycc.toolchain.identity import Identifier
 from manycc.toolchain.installed import PATH
+from manycc.toolchain.packages import ZIGLANG
 from manycc.wire.launcher import Request
 
 NOTHING_TO_COMPARE: Final = 2
@@ -79,6 +81,8 @@ def check_ways(settings: config.Config) -> Iterator[Finding]:
 
 def advised(each: dict[str, Any]) -> str:
     """What to type where a host does not serve a compiler."""
+    if each["kind"] == ZIG:
+        return f"on that machine: manycc toolchain install {ZIGLANG}@{each['version']}"
     what = f"clang@{each['version']}" if each["kind"] == "clang" else f"{each['target']}@{each['version']}"
     return f"on that machine: manycc toolchain install {what}; or here: manycc toolchain recipe --for-client"
 
@@ -113,16 +117,19 @@ def _asked(settings: config.Config, one: Seen, hosts: str, flags: Sequence[str])
         source = "match.cc" if one.found.cxx else "match.c"
         with open(os.path.join(folder, source), "w", encoding="ascii") as file:
             file.write("int match;\n")
-        argv = [one.found.path, *flags, "-c", source]
+        argv = [one.found.path, *words_to_ask(one.found.path), *flags, "-c", source]
         env = {**os.environ, "MANYCC_HOSTS": hosts}
         answer = client.explain(settings, Request(__version__, one.found.path, folder, argv, env, 0o022, 0, 0))
     # Where the compile that is meant can be sent to nobody, the answer itself says why.
     why = answer.get("sentence") or answer.get("detail") or "it was not asked"
+    kind, version = driver.kind, driver.version
+    if one.found.kind == ZIG:
+        kind, version = ZIG, driver.package.removeprefix("zig ")
     told = answer.get("hosts") or [{"sentence": why, "state": "ready" if answer.get("reason") else ""}]
     return [
         {
-            "host": str(host.get("name", "")), "path": one.found.path, "kind": driver.kind, "target": driver.target,
-            "version": driver.version, "served": str(host.get("sentence", "")).startswith(("can:", "can,")),
+            "host": str(host.get("name", "")), "path": one.found.path, "kind": kind, "target": driver.target,
+            "version": version, "served": str(host.get("sentence", "")).startswith(("can:", "can,")),
             "way": str(host.get("way") or ""), "state": str(host.get("state", "")),
             "sentence": str(host.get("sentence", "")) or why,
         }

@@ -11,12 +11,13 @@ from typing import Any, Final
 
 from manycc.cli.launcher import find_compiler, find_launcher
 from manycc.cli.output import print_json, print_table, say
+from manycc.command.drivers import ZIG
 from manycc.errors import CompilerError, ManyccError, NotDistributable, ToolchainError
 from manycc.inputs.fileview import FileView
 from manycc.monitor.units import amount, size
 from manycc.toolchain import added, machines, probe
 from manycc.toolchain.identity import Identifier
-from manycc.toolchain.installed import ADDED, ZIG, Found, installed, runs_here
+from manycc.toolchain.installed import ADDED, Found, installed, runs_here
 from manycc.toolchain.parts import Driver, examine
 
 _AT_ONCE: Final = 4
@@ -47,7 +48,7 @@ async def look_around() -> list[Seen]:
     env = probe.environment(os.environ)
 
     async def ask(one: Seen) -> None:
-        if one.why or one.found.kind == ZIG:
+        if one.why:
             return
         async with gate:
             try:
@@ -106,7 +107,7 @@ def _rows(usable: Sequence[Seen]) -> list[list[str]]:
         driver, found = one.driver, one.found
         folder = os.path.dirname(found.path)
         key: tuple[object, ...] = (folder, found.path)
-        label = ZIG
+        label = ""
         if driver is not None:
             key = (folder, driver.kind, driver.version, driver.package, driver.target)
             label = f"{driver.kind} {driver.version}" + (f" ({driver.package})" if driver.package else "")
@@ -117,10 +118,15 @@ def _rows(usable: Sequence[Seen]) -> list[list[str]]:
         first = several[0]
         host = first.found.host
         foreign = "" if host == machines.this_host() else f" (runs on {host})"
-        languages = ", ".join("C++" if one.found.cxx else "C" for one in several) if first.driver is not None else ""
+        languages = ", ".join("C, C++" if _is_zig(one) else "C++" if one.found.cxx else "C" for one in several)
         origin = f"added: {first.found.toolchain}" if first.found.origin == ADDED else first.found.origin
         drawn.append([first.found.path, label + foreign, first.target, languages, origin])
     return drawn
+
+
+def _is_zig(one: Seen) -> bool:
+    """Whether it is one program for both languages and all targets."""
+    return one.found.kind == ZIG
 
 
 def _as_json(one: Seen) -> dict[str, Any]:
@@ -128,12 +134,12 @@ def _as_json(one: Seen) -> dict[str, Any]:
     return {
         "path": found.path,
         "aliases": found.aliases,
-        "kind": driver.kind if driver else found.kind,
+        "kind": driver.kind if driver and not _is_zig(one) else found.kind,
         "version": driver.version if driver else "",
         "package": driver.package if driver else "",
         "target": one.target,
         "host": found.host,
-        "language": "" if found.kind == ZIG else "c++" if found.cxx else "c",
+        "language": "" if _is_zig(one) else "c++" if found.cxx else "c",
         "origin": found.origin,
         "toolchain": found.toolchain,
         "refused": one.why,

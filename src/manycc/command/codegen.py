@@ -7,14 +7,14 @@ warnings are left out: two compilers that preprocess alike differ no more with t
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final
 
 from manycc.command.drivers import GCC
 from manycc.command.options import Action, Effect, Option
 from manycc.command.parse import parse
-from manycc.command.table import TABLES
+from manycc.command.table import options_of
 
 _NAMES: Final = re.compile(
     r"-f(?:\w+-prefix-map|random-seed|debug-compilation-dir|file-compilation-dir|coverage-compilation-dir)="
@@ -49,7 +49,7 @@ def code_options(argv: tuple[str, ...], cwd: str, kind: str) -> tuple[str, tuple
     if not language:
         return "", (), f"there are no canaries in {command.language}"
     options: list[str] = []
-    for option, words in _options(argv, kind):
+    for option, words, _ in options_of(argv, kind):
         if option.action in _UNPROVEN:
             return language, (), f"{words[0]} {_UNPROVEN[option.action]}"
         if _proven(option) and not _NAMES.match(words[0]):
@@ -69,24 +69,3 @@ def random_names(options: Sequence[str], kind: str) -> bool:
     """Whether a compiler puts random names into what it makes, unless it is given a seed."""
     return kind == GCC and any(option.startswith(("-flto", "-fprofile", "--coverage", "-coverage", "-ftest"))
                                for option in options)  # fmt: skip
-
-
-def _options(argv: Sequence[str], kind: str) -> Iterator[tuple[Option, list[str]]]:
-    """Each option with the words it takes. The command was read before: all are known."""
-    find = TABLES[kind].find
-    at = 1
-    while at < len(argv):
-        here = at
-        argument = argv[at]
-        at += 1
-        if argument[:1] != "-" or argument == "-":
-            continue
-        if argument == "--":
-            return
-        match = find(argument)
-        if match is None:
-            continue
-        option, value = match
-        if value is None:
-            at += 1
-        yield option, list(argv[here:at])

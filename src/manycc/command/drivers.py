@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final
 
 GCC: Final = "gcc"
 CLANG: Final = "clang"
+ZIG: Final = "zig"
+"""A program that is clang when it is called with one of ``_ZIG_DRIVERS`` as first argument."""
+_ZIG_DRIVERS: Final = ("cc", "c++")
 
 _WRAPPERS: Final = frozenset(
     ("buildcache", "cachepot", "ccache", "clcache", "colorgcc", "distcc", "fastbuild", "firebuild", "gomacc", "icecc",
@@ -36,7 +40,7 @@ def compiler_kind(name: str) -> str | None:
     """
     base = _base_name(name)
     if not base:
-        return None
+        return CLANG if is_zig(name) else None
     return CLANG if base.startswith(CLANG) else GCC
 
 
@@ -46,6 +50,33 @@ def is_wrapper(name: str) -> bool:
     return base in _WRAPPERS or base.partition("-")[0] in _WRAPPERS
 
 
+def is_zig(name: str) -> bool:
+    """Whether the command is zig, whose second word says which of its compilers is meant."""
+    return name.rpartition("/")[2] == ZIG
+
+
+def private_cache(folder: str) -> dict[str, str]:
+    """The variables with which zig keeps what it remembers in a folder, and finds nothing that was kept elsewhere."""
+    return {"ZIG_GLOBAL_CACHE_DIR": folder, "ZIG_LOCAL_CACHE_DIR": folder}
+
+
+def driver_words(argv: Sequence[str]) -> int:
+    """How many words of a command name the compiler: 2 for ``zig cc``, else 1; 0 if zig is asked for something else."""
+    if not is_zig(argv[0]):
+        return 1
+    return 2 if len(argv) > 1 and argv[1] in _ZIG_DRIVERS else 0
+
+
+def words_to_ask(driver: str) -> tuple[str, ...]:
+    """What stands between a driver and its options when it is tried: without a target zig answers for this machine."""
+    return ("cc", "-target", "x86_64-linux-musl") if is_zig(driver) else ()
+
+
 def is_cxx(name: str) -> bool:
     """Whether the command is a C++ driver, which takes ``.c`` files for C++."""
     return _base_name(name).endswith("++")
+
+
+def calls_cxx(argv: Sequence[str]) -> bool:
+    """Whether a command calls a C++ driver."""
+    return is_cxx(argv[driver_words(argv) - 1])

@@ -211,7 +211,7 @@ explicit-relocs extended-const extern-sdata f16c fancy-math-387 fdiv fdpic fentr
 fix-cmse-cve-2021-35465 fix-cortex-a53-835769 fix-cortex-a53-843419 fix-cortex-a57-aes-1742098
 fix-cortex-a72-aes-1655431 fix-cortex-m3-ldrd fix4300 flip-thumb float128 float128-convert float128-hardware fma
 fma4 fmv force-drap force-indirect-call forced-sw-shadow-stack fp-in-toc fp-ret-in-387 fp16-format= fp32 fp64
-fpmath= fprnd fpu fpu= fpxx frame-chain= frecipe friz fsgsbase fsmuld full-toc function-return= fused-madd fxsr
+fpmath= fprnd fpu fpxx frame-chain= frecipe friz fsgsbase fsmuld full-toc function-return= fused-madd fxsr
 gather gen-cell-microcode general-regs-only gfni ginv glibc global-merge gnu-attribute gpopt guard= half-precision
 hard-dfp hard-float hard-quad-float harden-sls= hle hreset htm hvx hvx-ieee-fp hvx-length= hvx-qfloat hvx= hwdiv=
 hwmult= iamcu ibt-seal ieee-fp ieee-rnd-near ieee128-constant ignore-xcoff-visibility implicit-float implicit-it=

@@ -190,7 +190,8 @@ _CODE_ROWS: Final = (
     *_rows("-std= --std=", _JOINED, _CODE, probe=True),
     *_rows("--std", _SEPARATE, _CODE, probe=True),
     *_rows("-ansi -m32 -m64 -mx32 -m16 -mthumb -marm -EB -EL -mbig-endian -mlittle-endian", _NONE, _CODE, probe=True),
-    *_rows("-mabi= -mfloat-abi=", _JOINED, _CODE, probe=True),
+    # -mfpu= finds no folders, but without it a gcc may refuse what -march= and -mfloat-abi= say together.
+    *_rows("-mabi= -mfloat-abi= -mfpu=", _JOINED, _CODE, probe=True),
     *_rows("-march= -mcpu=", _JOINED, _CODE, action=Action.MACHINE, probe=True),
     *_rows("-mtune=", _JOINED, _CODE, action=Action.MACHINE),
     *_rows("-mthread-model", _SEPARATE, _CODE, only=CLANG),

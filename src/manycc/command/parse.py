@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from manycc.command import assembler, response
-from manycc.command.drivers import CLANG, GCC, compiler_kind, is_cxx, is_wrapper
+from manycc.command import assembler, response, zig
+from manycc.command.drivers import CLANG, GCC, ZIG, calls_cxx, compiler_kind, driver_words, is_wrapper, is_zig
 from manycc.command.languages import ASSEMBLER, ASSEMBLER_WITH_CPP, MODULE, SENT, language_of, search_variable
 from manycc.command.outputs import NULL, all_outputs, auxiliary_base, main_output
 from manycc.command.reading import Reading
@@ -93,6 +93,8 @@ def parse(
     kind = kind or compiler_kind(argv[0])
     if kind not in (GCC, CLANG):
         raise NotDistributable(Reason.COMPILER_WRAPPER if is_wrapper(argv[0]) else Reason.NOT_A_COMPILER, argv[0])
+    if not driver_words(argv):
+        raise NotDistributable(Reason.NOT_COMPILE, "zig is asked for something else than cc or c++")
     unread = ""
     if any(argument[:1] == "@" for argument in argv[1:]):
         argv = [argv[0], *response.expand(argv[1:], cwd, read_file)]
@@ -107,6 +109,8 @@ def parse(
     for name in (*REFUSED_VARIABLES, *(TARGET_VARIABLES if _names_target(reading) else ())):
         if name in env:
             raise NotDistributable(Reason.ENVIRONMENT, name)
+    if is_zig(argv[0]):
+        zig.check(reading, env)
     source, language = _source(reading)
     return _conclude(reading, source, language, cwd, env)
 
@@ -115,7 +119,7 @@ def _names_target(reading: Reading) -> bool:
     """Whether clang is told a target: by an option, or by what stands before its name."""
     if reading.kind != CLANG:
         return False
-    by_name = not reading.argv[0].rpartition("/")[2].startswith("clang")
+    by_name = not reading.argv[0].rpartition("/")[2].startswith((CLANG, ZIG))
     return by_name or any(option.startswith(("--target", "-target")) for option in reading.probe_args)
 
 
@@ -125,7 +129,7 @@ def _check_mode(reading: Reading) -> None:
     if reading.answer:
         raise NotDistributable(Reason.NOT_COMPILE, reading.answer)
     if not reading.compile and not reading.assembly:
-        cxx = is_cxx(reading.argv[0])
+        cxx = calls_cxx(reading.argv)
         languages = {named or language_of(path, reading.kind, cxx) for path, named in reading.inputs}
         at_once = not languages.isdisjoint(SENT)
         raise NotDistributable(Reason.NOT_COMPILE, "compiles and links at once" if at_once else "neither -c nor -S")
@@ -133,7 +137,7 @@ def _check_mode(reading: Reading) -> None:
 
 def _source(reading: Reading) -> tuple[str, str]:
     """The only source and its language."""
-    cxx = is_cxx(reading.argv[0])
+    cxx = calls_cxx(reading.argv)
     sources: list[tuple[str, str]] = []
     others: list[str] = []
     for path, named in reading.inputs:

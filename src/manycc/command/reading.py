@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from manycc.command.drivers import CLANG
+from manycc.command.drivers import CLANG, driver_words
 from manycc.command.languages import named_language
 from manycc.command.options import LLVM_SAFE, XCLANG_SAFE, XCLANG_WITH_VALUE, Action, Effect, Option
 from manycc.command.outputs import Wanted
@@ -14,7 +14,8 @@ from manycc.reasons import Reason
 
 # The conversions that gcc does without the C library's modules.
 _BUILT_IN_CHARSETS: Final = frozenset({"UTF-8", "UTF8"})
-_BUILT_IN_TARGETS: Final = _BUILT_IN_CHARSETS | {"UTF-16", "UTF-16LE", "UTF-16BE", "UTF-32", "UTF-32LE", "UTF-32BE"}
+_BUILT_IN_TARGETS: Final = _BUILT_IN_CHARSETS | {"UTF-16LE", "UTF-16BE", "UTF-32LE", "UTF-32BE"}
+"""What gcc converts to by itself; UTF-16 and UTF-32 of no said byte order are left to the C library."""
 
 _STREAMS: Final = frozenset({"stderr", "stdout", "-"})
 
@@ -62,7 +63,9 @@ class Reading:
         argv = self.argv
         end = len(argv)
         find = TABLES[self.kind].find
-        at = 1
+        at = driver_words(argv)
+        if at > 1:
+            self.probe_args += argv[1:at]
         while at < end:
             argument = argv[at]
             here = at

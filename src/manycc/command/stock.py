@@ -8,18 +8,18 @@ the options that are left, is not for it. Pure: nothing is looked up on the disk
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final
 
-from manycc.command.drivers import GCC, is_cxx
+from manycc.command.drivers import GCC, is_cxx, is_zig
 from manycc.command.languages import suffix_of
 from manycc.command.options import Action, Effect, Option
 from manycc.command.outputs import NULL
 from manycc.command.parse import Command, parse
 from manycc.command.reading import Reading
-from manycc.command.table import TABLES
+from manycc.command.table import options_of
 from manycc.errors import NotDistributable
 from manycc.reasons import Reason
 
@@ -100,12 +100,14 @@ def split(argv: tuple[str, ...], cwd: str, kind: str) -> Split:
 
     Raises NotDistributable(STOCK_CANNOT) with a sentence saying what stock servers cannot do.
     """
+    if is_zig(argv[0]):
+        raise _refuse("a server takes the name of a compiler, and zig cc is two words")
     command = parse(argv, cwd, {}, None, kind=kind)
     reading = Reading(argv, kind)
     reading.read()
     _check(command, reading, argv)
     parts = _Parts(kind)
-    for option, words, value in _options(argv, kind):
+    for option, words, value in options_of(argv, kind):
         _sort(parts, option, words, value)
     depfile = _depfile(command, reading, parts)
     spelled = _spelling(argv)
@@ -200,27 +202,6 @@ def _check(command: Command, reading: Reading, argv: Sequence[str]) -> None:
 
 def _deps_by_words(reading: Reading) -> bool:
     return any(word in ("-MD", "-MMD") for word in reading.preprocessor_words)
-
-
-def _options(argv: Sequence[str], kind: str) -> Iterator[tuple[Option, list[str], str]]:
-    """Each option with the words it takes and its value. The command was read before: all are known."""
-    find = TABLES[kind].find
-    at = 1
-    while at < len(argv):
-        here = at
-        argument = argv[at]
-        at += 1
-        if argument[:1] != "-" or argument == "-":
-            continue
-        if argument == "--":
-            return
-        match = find(argument)
-        assert match is not None  # noqa: S101
-        option, value = match
-        if value is None:
-            value = argv[at]
-            at += 1
-        yield option, list(argv[here:at]), value
 
 
 def _sort(parts: _Parts, option: Option, words: list[str], value: str) -> None:

@@ -6,6 +6,7 @@ an argument is remembered, since the commands of a build repeat the same few doz
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 from manycc.command.drivers import CLANG, GCC
@@ -81,3 +82,25 @@ def _is_named(argument: str) -> bool:
 
 
 TABLES: Final = {GCC: Table(GCC), CLANG: Table(CLANG)}
+
+
+def options_of(argv: Sequence[str], kind: str) -> Iterator[tuple[Option, list[str], str]]:
+    """Each option of a command that was read before, with its words and its value. Unknown ones are left out."""
+    find = TABLES[kind].find
+    at = 1
+    while at < len(argv):
+        here = at
+        argument = argv[at]
+        at += 1
+        if argument[:1] != "-" or argument == "-":
+            continue
+        if argument == "--":
+            return
+        match = find(argument)
+        if match is None:
+            continue
+        option, value = match
+        if value is None:
+            value = argv[at]
+            at += 1
+        yield option, list(argv[here:at]), value

@@ -36,7 +36,9 @@ class Reloader:
 
     def be_nice(self) -> None:
         """Give way to other work, as set. Raises OSError where more is claimed than may be."""
-        nice = min(self._priority + self._settings.get("nice", 0), MAX_NICE)
+        # What others use can be told only from what is not nice.
+        idle = self._settings.get("when_idle", False)
+        nice = min(self._priority + max(self._settings.get("nice", MAX_NICE if idle else 0), int(idle)), MAX_NICE)
         if nice != os.getpriority(os.PRIO_PROCESS, 0):
             os.setpriority(os.PRIO_PROCESS, 0, nice)
 

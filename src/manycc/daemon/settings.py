@@ -115,6 +115,12 @@ def _choice(*words: str) -> Callable[[object], str]:
     return read
 
 
+def _yes_or_no(value: object) -> bool:
+    if not isinstance(value, bool) and value not in ("yes", "no"):
+        raise ValueError("expected yes or no")
+    return value in (True, "yes")
+
+
 # fmt: off
 SETTINGS: Final = (
     Setting("listen", "LISTENER", _text, "ADDR", "address to listen on, * for every one (default: 127.0.0.1)"),
@@ -122,7 +128,10 @@ SETTINGS: Final = (
     Setting("allow", "ALLOWEDNETS", _networks, "NET",
             "who may connect: 192.168.0.0/24, or one address; may be repeated (default: this machine only)", live=True),
     Setting("jobs", "JOBS", _whole(1, MAX_SLOTS), "N", "compiles at a time (default: the processors)", live=True),
-    Setting("nice", "NICE", _whole(0, 20), "N", "give way to other work: 0 to 19 (default: 0)", live=True),
+    Setting("nice", "NICE", _whole(0, 20), "N",
+            "give way to other work: 0 to 19 (default: 0; with when_idle: 19)", live=True),
+    Setting("when_idle", "WHEN_IDLE", _yes_or_no, "yes|no",
+            "offer only the processors that nobody else uses (default: no)", live=True),
     Setting("user", "USER", _text, "NAME",
             "whom to run as, when started by root (default: the first there is of manycc, distccd, nobody)"),
     Setting("name", "NAME", _text, "NAME", "what to call this node (default: the host name)"),
@@ -184,8 +193,8 @@ class NodeSettings:
             "allow": self.get("allow", LOOPBACK),
             "slots": self.get("jobs", cpu_count()),
         }
-        for name in ("listen", "port", "sandbox", "toolchains", "name", "store_size", "job_memory", "job_output",
-                     "job_time", "job_processes", "job_lifetime", "drain_time"):  # fmt: skip
+        for name in ("listen", "port", "sandbox", "toolchains", "when_idle", "name", "store_size", "job_memory",
+                     "job_output", "job_time", "job_processes", "job_lifetime", "drain_time"):  # fmt: skip
             if name in self.values:
                 chosen[name] = self.values[name]
         return NodeOptions(**chosen)

@@ -82,7 +82,8 @@ class Collector:
         Raises NotDistributable.
         """
         try:
-            resolver, watched = await self._resolver(command, toolchain, cwd, env)
+            resolver, watched, marks = await self._resolver(command, toolchain, cwd, env)
+            extra = (*extra, *marks)
             search = Search(resolver, self._index, self._opened, command, toolchain, cwd, env, extra)
             for _ in range(_ATTEMPTS):
                 try:
@@ -141,13 +142,13 @@ class Collector:
         if len(items) > MAX_INPUTS:
             raise NotDistributable(Reason.INPUTS_UNKNOWN, f"more than {MAX_INPUTS} inputs")
         volatile = search.volatile or bool(closure.flags & VOLATILE)
-        inputs = Inputs(items, search.how, search.complete, volatile)
+        inputs = Inputs(items, search.how, search.complete, volatile, search.sets_options(closure))
         closure.folders.update(dict.fromkeys(watched))
         return Manifest(inputs, list(files), list(closure.folders), self._watcher, search.twins)
 
     async def _resolver(
         self, command: Command, toolchain: Toolchain, cwd: str, env: Mapping[str, str]
-    ) -> tuple[Resolver, tuple[DirView, ...]]:
+    ) -> tuple[Resolver, tuple[DirView, ...], tuple[str, ...]]:
         language = command.language
         if toolchain.kind == "clang" and language.endswith(_PREPROCESSED):  # it follows #include there, too
             language = language.removesuffix(_PREPROCESSED).removesuffix("-") or "c"
@@ -155,8 +156,9 @@ class Collector:
         given = (*command.quote_dirs, *command.include_dirs, *command.system_dirs, *command.after_dirs)
         defaults: tuple[str, ...] = ()
         watched: tuple[DirView, ...] = ()
+        marks: tuple[str, ...] = ()
         if not preprocessed:
-            defaults, watched = await self._defaults.ask(toolchain, language, command.probe_args, cwd, env)
+            defaults, watched, marks = await self._defaults.ask(toolchain, language, command.probe_args, cwd, env)
         key = (given, defaults, cwd, preprocessed)
         resolver = self._resolvers.pop(key, None)
         if resolver is None:
@@ -167,4 +169,4 @@ class Collector:
                     self._resolvers.pop(old).drop()
                 self._view.sweep()
         self._resolvers[key] = resolver  # the last used is the last to go
-        return resolver, watched
+        return resolver, watched, marks

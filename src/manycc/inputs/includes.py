@@ -8,6 +8,7 @@ Folders that do not exist now are kept: the compiler names them, and one may app
 from __future__ import annotations
 
 import asyncio
+import glob
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,7 @@ from typing import Any, Final
 
 import msgpack
 
+from manycc.command.drivers import is_zig
 from manycc.errors import NotDistributable
 from manycc.inputs.entries import DirView
 from manycc.inputs.fileview import FileView
@@ -32,6 +34,7 @@ TAKES_PATH: Final = re.compile(r"-[IB]|.*(?:sysroot|prefix|toolchain|resource-di
 _UNUSED: Final = re.compile(r'ignoring (?:nonexistent|duplicate|non-directory) (?:directory|path) "(.*)"')
 _ABSENT: Final = re.compile(r'^ignoring nonexistent directory "(.*)"$', re.MULTILINE)
 _FRAMEWORK: Final = " (framework directory)"
+_GCC_USED: Final = re.compile(r"^Selected GCC installation: (/.*)$", re.MULTILINE)
 _INSTALLATIONS: Final = ("/usr/lib/gcc", "/usr/lib/gcc-cross", "/usr/include/c++")
 
 
@@ -44,17 +47,19 @@ class DefaultFolders:
         self._known: dict[bytes, tuple[str, ...]] = {}
         self._locks: dict[bytes, asyncio.Lock] = {}
         self._watched: dict[bytes, list[tuple[DirView, int]]] = {}
+        self._marks: dict[bytes, tuple[str, ...]] = {}
 
     async def ask(
         self, toolchain: Toolchain, language: str, arguments: Sequence[str], cwd: str, env: Mapping[str, str]
-    ) -> tuple[tuple[str, ...], tuple[DirView, ...]]:
-        """Folder names as the compiler spells them (relative ones from ``cwd``), and the folders whose list
-        of names the answer rests on.
+    ) -> tuple[tuple[str, ...], tuple[DirView, ...], tuple[str, ...]]:
+        """Folder names as the compiler spells them (relative ones from ``cwd``); the folders whose list
+        of names the answer rests on; and the files by which clang knows the gcc that it leans on.
 
         Raises NotDistributable(INPUTS_UNKNOWN) if the compiler does not answer.
         """
         variables = tuple([env.get(name) for name in VARIABLES])
-        place = cwd if any(variables) or any(map(TAKES_PATH.match, arguments)) else ""
+        relative = is_zig(toolchain.driver) or any(variables) or any(map(TAKES_PATH.match, arguments))
+        place = cwd if relative else ""
         key: bytes = msgpack.packb(
             (toolchain.fingerprint, language, tuple(arguments), variables, place), unicode_errors="surrogateescape"
         )
@@ -65,7 +70,7 @@ class DefaultFolders:
                 if known is None:
                     known = await self._find_out(key, toolchain, language, arguments, cwd, env)
             self._locks.pop(key, None)
-        return known, tuple([folder for folder, _ in self._watched.get(key, ())])
+        return known, tuple([folder for folder, _ in self._watched.get(key, ())]), self._marks.get(key, ())
 
     def _current(self, key: bytes) -> tuple[str, ...] | None:
         known = self._known.get(key)
@@ -86,33 +91,47 @@ class DefaultFolders:
                 self._known[key] = fields
                 return self._known[key]
         if not settled:
-            self._watched[key] = [(folder, folder.version) for folder in self._installations(toolchain)]
+            self._watched[key], self._marks[key] = [], ()
+            self._watch(key, self._installations(toolchain))
         command = [*arguments, "-x", language, "-E", "-v", os.devnull]
         code, _, stderr = await run_compiler(toolchain.driver, command, cwd, env, _TIMEOUT_S, _MAX_OUTPUT)
         text = os.fsdecode(stderr)
         folders = parse_search_list(text)
         if code != 0 or folders is None:
-            detail = next((line for line in text.splitlines() if "error" in line), "no search list")
+            detail = next((line for line in text.splitlines() if "error:" in line), "no search list")
             raise NotDistributable(Reason.INPUTS_UNKNOWN, f"asked for its include folders: {detail}"[:300])
         self._known[key] = folders
+        if not settled and (used := _GCC_USED.search(text)) is not None:
+            self._watch(key, [os.path.dirname(used[1]), used[1]])
+            self._marks[key] = _marks(toolchain, used[1])
         if settled and self._shelves is not None:
             self._shelves.put(SHELF, key, msgpack.packb(folders, unicode_errors="surrogateescape"))
         return folders
 
-    def _installations(self, toolchain: Toolchain) -> list[DirView]:
-        view = self._view
+    def _installations(self, toolchain: Toolchain) -> list[str]:
         triple = toolchain.target
         names = list(_INSTALLATIONS)
         for base in _INSTALLATIONS[:2]:
             names += [f"{base}/{triple}", f"{base}/{triple.replace('-pc-', '-').replace('-unknown-', '-')}"]
-        found: dict[DirView, None] = {}
-        for name in names:
-            real = os.path.realpath(name)
+        return names
+
+    def _watch(self, key: bytes, names: Sequence[str]) -> None:
+        watched = dict(self._watched.get(key, ()))
+        for real in map(os.path.realpath, names):
             if os.path.isdir(real):
-                folder = view.folder(real)
-                view.watch(folder)
-                found[folder] = None
-        return list(found)
+                folder = self._view.folder(real)
+                self._view.watch(folder)
+                watched.setdefault(folder, folder.version)
+        self._watched[key] = list(watched.items())
+
+
+def _marks(toolchain: Toolchain, installation: str) -> tuple[str, ...]:
+    """What clang knows a gcc by, and with it the headers of C++ and whether libgcc has atomics: for another target
+    than its own, for which its files have it."""
+    known = {file.path for file in toolchain.files}
+    folder = glob.escape(installation)
+    found = (*glob.glob(f"{folder}/crtbegin.o"), *glob.glob(f"{folder}/*/crtbegin.o"))
+    return tuple(sorted(path for path in found if os.path.realpath(path) not in known))
 
 
 def parse_searched(text: str) -> tuple[tuple[str, ...], tuple[str, ...]] | None:

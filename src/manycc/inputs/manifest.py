@@ -42,7 +42,7 @@ class Manifest:
         self.steady_files: list[FileEntry] = []
         self.steady_folders: list[DirView] = []
         if watcher is not None and watcher.epoch != BLIND:
-            self.steady_files = [entry for entry in files if watcher.rest_on(entry)]
+            self.steady_files = watcher.resting(files)
             self.steady_folders = [folder for folder in folders if watcher.covers(folder)]
             watched = {*self.steady_files, *self.steady_folders}
             files = [entry for entry in files if entry not in watched]
@@ -61,7 +61,7 @@ def unchanged(view: FileView, manifest: Manifest, since: int, watcher: Watcher |
     if manifest.steady_files or manifest.steady_folders:
         epoch, latest = (watcher.drain(), watcher.latest) if watcher is not None else (BLIND, 0)
         if epoch == BLIND or epoch != manifest.epoch:
-            after = max(since, latest)
+            after = since if epoch == BLIND else latest
             if not _look(view, manifest.steady_folders, manifest.steady_versions, manifest.steady_files, after):
                 return False
             manifest.epoch = epoch

@@ -343,8 +343,8 @@ class Resolver:
 
     def _spread(self, closure: Closure, start: dict[Node, None]) -> None:
         nodes = closure.nodes
-        folders = closure.folders
-        items = closure.items
+        folders: list[DirView] = []
+        items: list[Input] = []
         flags = closure.flags
         stack = [node for node in start if node not in nodes]
         nodes.update(start)
@@ -357,10 +357,8 @@ class Resolver:
                     nodes[child] = None
                     stack.append(child)
             flags |= node.flags
-            if node.folders:
-                folders.update(dict.fromkeys(node.folders))
-            if node.items:
-                items.update(dict.fromkeys(node.items))
+            folders += node.folders
+            items += node.items
             if node.leaves:
                 closure.leaves.update(dict.fromkeys(node.leaves))
             if node.pch:
@@ -368,5 +366,7 @@ class Resolver:
             if node.open_ended:
                 closure.open_ended.append(node)
         closure.flags = flags
-        if len(nodes) + len(items) > MAX_INPUTS:
+        closure.folders.update(dict.fromkeys(folders))
+        closure.items.update(dict.fromkeys(items))
+        if len(nodes) + len(closure.items) > MAX_INPUTS:
             raise NotDistributable(Reason.INPUTS_UNKNOWN, f"more than {MAX_INPUTS} inputs")

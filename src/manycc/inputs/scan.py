@@ -27,6 +27,8 @@ ONCE: Final = 16
 """May be a file to be included once: has the pragma, or hands its word to a macro that may make one."""
 IMPORT: Final = 32
 """Has an #import, which makes any file one to be included once."""
+OPTIONS: Final = 64
+"""May set options for its own code (#pragma GCC optimize, the attributes optimize and target)."""
 EXISTS_NAME: Final = "name"
 EXISTS_WRAPPER: Final = "wrapper"
 EXISTS_UNKNOWN: Final = "?"
@@ -85,6 +87,12 @@ _QUESTION_MARKS: Final = re.compile(rb"\?(?=\?)")
 _DIGRAPH: Final = re.compile(rb"%(?=:)")
 _PRAGMA: Final = re.compile(rb"GCC" + BLANKS + rb"(dependency|pch_preprocess)")
 _ONCE: Final = re.compile(rb"#" + BLANKS + rb"pragma" + BLANKS + rb'once(?!\w)|\([ \t]*\\?"?once\\?"?[ \t]*\)')
+_OWN_OPTIONS: Final = re.compile(
+    rb"GCC" + BLANKS + rb"(?:optimize|target)(?!\w)"
+    rb"|(?<!\w)(?:__(?:optimize|target|target_clones|target_version)__(?!\w)"
+    rb'|(?:optimize|target|target_clones|target_version)\s*\(\s*")'
+    rb"|attribute(?:__)?\s*\([^;{}]{0,200}?(?<!\w)(?:optimize|target|target_clones|target_version)\s*\("
+)
 _CONTINUATION: Final = re.compile(rb"\\[ \t\v\f\0]*(?:\r\n|\n|\r)")
 _TRIGRAPHS: Final = {
     b"??=": b"#", b"??/": b"\\", b"??'": b"^", b"??(": b"[", b"??)": b"]", b"??!": b"|", b"??<": b"{", b"??>": b"}",
@@ -115,6 +123,11 @@ def readings(data: bytes) -> list[bytes]:
     return texts
 
 
+def sets_options(text: bytes) -> bool:
+    """Whether a text may set options for the code around it."""
+    return (b"optimize" in text or b"target" in text) and _OWN_OPTIONS.search(text) is not None
+
+
 def scan(data: bytes) -> Scan:
     """All that a file of this content may ask for."""
     found = _Found()
@@ -136,6 +149,8 @@ def scan(data: bytes) -> Scan:
             found.computed[b"?"] = None
         if b"once" in text and _ONCE.search(text):
             found.flags |= ONCE
+        if sets_options(text):
+            found.flags |= OPTIONS
     return found.result()
 
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 import msgpack
 
+from manycc.command.drivers import CLANG, is_zig
 from manycc.errors import NotDistributable
 from manycc.inputs import includes
 from manycc.inputs.computed import MacroIndex, Operands
@@ -23,7 +25,7 @@ from manycc.inputs.manifest import Manifest
 from manycc.inputs.opened import Opened, OpenedMemory
 from manycc.inputs.preprocess import opened_files
 from manycc.inputs.resolve import Closure, Node, Resolver
-from manycc.inputs.scan import INCBIN, PCH, TIMESTAMP
+from manycc.inputs.scan import INCBIN, OPTIONS, PCH, TIMESTAMP, sets_options
 from manycc.inputs.twins import Twins
 from manycc.job import Toolchain
 from manycc.reasons import Reason
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 
 _PREDEFINED: Final = "stdc-predef.h"  # gcc includes it before all else where the system has it
 _GRANULE_NS: Final = 20_000_000
+_clangs_headers: Final = re.compile(r"/lib(?:32|64)?/clang/[^/]+/include/")
 
 
 class Search:
@@ -48,6 +51,7 @@ class Search:
         self.how = "scan"
         self.twins: Twins | None = None
         self.volatile = any("__DATE__" in text or "__TIME__" in text for text in command.defines)
+        self._options = any(sets_options(os.fsencode(text)) for text in command.defines)
         self._index = index
         self._opened = opened
         self._command = command
@@ -65,7 +69,9 @@ class Search:
     async def closure(self) -> Closure:
         """All that the job may read. Raises OSError if the view has to be refreshed, NotDistributable."""
         # What an assembler includes can be put together by its own macros: its errors are not taken as final.
-        self.complete = not self._command.language.startswith("assembler")
+        # zig tells of its cache's troubles as it tells of errors in a source.
+        zig = is_zig(self._toolchain.driver)
+        self.complete = not zig and not self._command.language.startswith("assembler")
         self.how = "scan"
         self._asked_at = 0
         closure = self._start()
@@ -92,6 +98,22 @@ class Search:
         self._fresh = Opened(names, _state(closure, self._twins_of(closure)))
         self._check_twins(names)
         return self._judged(closure)
+
+    def sets_options(self, closure: Closure) -> bool:
+        """Whether a source may set options for its own code; the compiler's own headers may, they are part of it."""
+        if self._options or not closure.flags & OPTIONS:
+            return self._options
+        parts = tuple(
+            os.path.dirname(file.path) + "/include"
+            for file in self._toolchain.files
+            if os.path.basename(file.path) in ("cc1", "cc1plus")
+        )
+        return any(
+            node.flags & OPTIONS
+            and not node.entry.path.startswith(parts)
+            and not (self._toolchain.kind == CLANG and _clangs_headers.search(node.entry.path))
+            for node in closure.nodes
+        )
 
     def recheck_source(self, since: int) -> bool:
         """Check the folders on the way to the source again; whether it is there after all."""

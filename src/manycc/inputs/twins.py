@@ -27,10 +27,13 @@ class Twins:
 
     def __init__(self, entries: Iterable[FileEntry], flags: int, kind: str) -> None:
         self._by_inode = kind == "clang"
+        first: dict[bytes, FileEntry] = {}
         by_digest: dict[bytes, dict[FileEntry, None]] = {}
         for entry in entries:
-            by_digest.setdefault(entry.digest, {})[entry] = None
-        groups = [list(group) for group in by_digest.values() if len(group) > 1]
+            other = first.setdefault(entry.digest, entry)
+            if other is not entry:
+                by_digest.setdefault(entry.digest, {other: None})[entry] = None
+        groups = [list(group) for group in by_digest.values()]
         if not self._by_inode and not flags & IMPORT:
             groups = [group for group in groups if group[0].scan is not None and group[0].scan.flags & ONCE]
         self._groups = groups

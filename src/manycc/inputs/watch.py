@@ -16,6 +16,7 @@ import os
 import struct
 import time
 import weakref
+from collections.abc import Iterable
 from typing import Final
 
 from manycc.inputs.entries import DirView, FileEntry
@@ -56,7 +57,10 @@ class Watcher:
     def __init__(self, view: FileView, places: tuple[str, ...] = _PLACES) -> None:
         self.epoch = 0
         self.latest = 0
-        """When the last watch began (a ``FileView.now()`` stamp): what was seen before is not covered by it."""
+        """When the last watch began or the last event was taken in (a ``FileView.now()`` stamp).
+
+        What was seen later is unchanged: else there would have been an event.
+        """
         self._view = view
         self._places = places
         self._folders: dict[str, bool] = {}
@@ -77,12 +81,12 @@ class Watcher:
             known = self._folders[path] = self._watch(path)
         return known
 
-    def rest_on(self, entry: FileEntry) -> bool:
-        """Whether a file's changes show in the epoch."""
-        if not self.covers(os.path.dirname(entry.path)):
-            return False
-        self._entries[entry] = None
-        return True
+    def resting(self, entries: Iterable[FileEntry]) -> list[FileEntry]:
+        """Those of the files whose changes show in the epoch. Nearly all of them have been asked about before."""
+        known = self._entries
+        found = [entry for entry in entries if entry in known or self.covers(os.path.dirname(entry.path))]
+        known.update(dict.fromkeys(found))
+        return found
 
     def drain(self) -> int:
         """Take in what has happened up to now. Returns the epoch."""
@@ -95,7 +99,7 @@ class Watcher:
         except OSError:
             return self._give_up()
         if data:
-            self.epoch += 1
+            self._changed()
             if self._is_fatal(data):
                 return self._give_up()
         if time.monotonic() - self._swept > SWEEP_S:
@@ -105,6 +109,10 @@ class Watcher:
     def close(self) -> None:
         """Watch no more."""
         self._give_up()
+
+    def _changed(self) -> None:
+        self.epoch += 1
+        self.latest = time.monotonic_ns()
 
     def _watch(self, path: str) -> bool:
         if self.epoch == BLIND or len(self._folders) >= _MAX_FOLDERS or not self._is_place(path):
@@ -141,7 +149,7 @@ class Watcher:
                 except OSError:  # nothing told of it
                     self._give_up()
                     return
-                self.epoch += 1
+                self._changed()
         self._swept = time.monotonic()
 
     def _give_up(self) -> int:

@@ -12,12 +12,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from manycc.command.drivers import is_zig, private_cache
 from manycc.command.parse import Command, parse
 from manycc.errors import NotDistributable
 from manycc.job import FILE, FOLDER, LINK
 from manycc.node import equivalent, tree
 from manycc.node.messages import JobMessage
 from manycc.node.outputs import Produced
+from manycc.node.staging import PRIVATE
 from manycc.node.toolchains import Served
 from manycc.node.tree import Entry, Tree, refused
 from manycc.store.actions import action_key
@@ -30,6 +32,8 @@ ENVIRONMENT: Final = frozenset(
      "GCC_EXTRA_DIAGNOSTIC_OUTPUT", "NO_COLOR", "FORCE_COLOR", "CLICOLOR_FORCE")
 )  # fmt: skip
 """The variables a job may set: those that change what a compiler writes, none that change what it runs."""
+
+_ZIG_CACHE: Final = f"{PRIVATE}/.manycc-zig-cache"
 
 
 class SystemFolders(NamedTuple):
@@ -135,6 +139,10 @@ def admit(message: JobMessage, served: Served, entries: Sequence[Entry], system:
         terminal,
     )
     env["PATH"] = served.search_path
+    if is_zig(served.real_driver):
+        if PRIVATE in writable or _ZIG_CACHE in whole.folders:
+            raise refused(f"zig keeps its cache at {_ZIG_CACHE}, where the job has files")
+        env |= private_cache(_ZIG_CACHE)
     if change is not None:
         env |= change.env
     return Plan(
@@ -188,6 +196,8 @@ def _environment(message: JobMessage) -> dict[str, str]:
 def _check_driver(message: JobMessage, served: Served, links: dict[str, str]) -> None:
     """The command's first word must be the driver's name, or a path that leads to it."""
     word = message.argv[0]
+    if is_zig(word) != is_zig(served.real_driver):
+        raise refused(f"{word} is not what the toolchain's driver is called")
     if "/" not in word:
         if word != os.path.basename(served.driver):
             raise refused(f"the command calls {word}, the toolchain's driver is {os.path.basename(served.driver)}")

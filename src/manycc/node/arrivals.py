@@ -28,6 +28,8 @@ from manycc.store.store import Store
 
 KEEP_S: Final = 7 * 86400.0
 """What has come of a file is kept for so long."""
+MAX_PARTIAL: Final = 4096
+"""Files of which something has come, and that nobody sends at the moment."""
 ATTEMPTS: Final = 3
 _CHUNK: Final = 1024 * 1024
 
@@ -177,15 +179,15 @@ class Arrivals:
         half = self._store.limit // 2
         if size + coming > half:
             raise _refused(f"its {_mib(size)} do not fit into half of this node's store ({_mib(half)}) now")
-        here = {entry.name: entry.stat(follow_symlinks=False) for entry in listed(self.folder)}
+        here = self._begun()
         wanted = {file.digest.hex() for file in files}
-        under_way = {digest.hex() for digest in self._coming}
+        others = here.keys() - wanted - {digest.hex() for digest in self._coming}
         room = half - size - coming
-        for name in sorted(here, key=lambda name: -here[name].st_mtime):
-            if name not in wanted and name not in under_way:
-                room -= here[name].st_size
-                if room < 0:  # what came of others longer ago makes room
-                    unlink(os.path.join(self.folder, name))
+        oldest = time.time() - KEEP_S
+        for number, name in enumerate(sorted(others, key=lambda name: -here[name].st_mtime)):
+            room -= here[name].st_size
+            if room < 0 or number >= MAX_PARTIAL or here[name].st_mtime < oldest:
+                unlink(os.path.join(self.folder, name))  # what came of others longer ago makes room
         size -= sum(here[name].st_size for name in wanted & here.keys())
         self._store.relieve(size)
         state = os.statvfs(self._store.root)
@@ -193,12 +195,19 @@ class Arrivals:
         if size > free:
             raise _refused(f"this node's disk has no room for its {_mib(size)}")
 
-    def _forget_old(self) -> None:
+    def _begun(self) -> dict[str, os.stat_result]:
+        """What has come of files, by their names in the folder. Some may be entered into the store meanwhile."""
+        here: dict[str, os.stat_result] = {}
         for entry in listed(self.folder):
-            with contextlib.suppress(OSError):
-                old = time.time() - entry.stat(follow_symlinks=False).st_mtime > KEEP_S
-                if old or len(entry.name) != 64 or set(entry.name) - set("0123456789abcdef"):
-                    unlink(entry.path)
+            with contextlib.suppress(FileNotFoundError):
+                here[entry.name] = entry.stat(follow_symlinks=False)
+        return here
+
+    def _forget_old(self) -> None:
+        for name, status in self._begun().items():
+            old = time.time() - status.st_mtime > KEEP_S
+            if old or len(name) != 64 or set(name) - set("0123456789abcdef"):
+                unlink(os.path.join(self.folder, name))
 
     def close(self) -> None:
         """Nothing comes any more."""

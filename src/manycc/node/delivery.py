@@ -19,6 +19,8 @@ MAX_LISTED: Final = 50_000
 """Files of toolchains that one agent may list."""
 LIST_S: Final = 60.0
 """How long an agent may take to list a toolchain's files."""
+BRING_S: Final = 900.0
+"""How long it may send: others may wait for the same files. What has come is kept, and it may ask again at once."""
 _log: Final = logging.getLogger("manycc.node")
 
 
@@ -37,6 +39,7 @@ class Delivery:
         self._parts: dict[bytes, Part] = {}
         self._finishing: set[asyncio.Task[None]] = set()
         self._heard = 0.0
+        self._stopped = ""
 
     async def files(self) -> tuple[ToolFile, ...]:
         """Ask for the list of files. Raises BackendRefused."""
@@ -57,6 +60,8 @@ class Delivery:
         self._listed.set_result(files)
 
     async def bring(self, parts: Sequence[Part]) -> None:
+        if self._stopped:
+            raise _refused(self._stopped)
         self._parts = {part.digest: part for part in parts}
         wanted = [part for part in parts if not 0 < part.size == part.offset]
         self._heard = asyncio.get_running_loop().time()
@@ -68,7 +73,9 @@ class Delivery:
                 offsets = [part.offset for part in wanted]
                 self._send([native.MISSING, native.SHIPPED | self.number, [part.digest for part in wanted], offsets])
             arriving = [part.arrived for part in parts]
-            await asyncio.wait(arriving)
+            _, late = await asyncio.wait(arriving, timeout=BRING_S)
+            if late:
+                raise _refused(f"it did not come within {BRING_S / 60:.0f} minutes; what has come of it is kept")
             for one in arriving:
                 one.result()
         finally:
@@ -99,6 +106,11 @@ class Delivery:
     def gone(self) -> None:
         """The agent lacks a file of the toolchain: it was changed."""
         self._fail(_refused("a file of it was changed before it could be sent"))
+
+    def stop(self, sentence: str) -> None:
+        """Take nothing more: it is refused, with that sentence."""
+        self._stopped = sentence
+        self._fail(_refused(sentence))
 
     def silence(self) -> float:
         """Seconds for which nothing of what was asked for has come; 0 if nothing is due."""

@@ -117,8 +117,8 @@ def changed(served: Served, repair: Repair | None, command: Command, cwd: str, e
         name = search_variable(command.language)
         variables[name] = ":".join(filter(None, (env.get(name, ""), *repair.search)))
     base = served.tree
-    wanted = repair.ident
-    if wanted and wanted != served.said.get("ident") and command.language not in _ASSEMBLY:
+    wanted = repair.ident if _names_itself(argv, command.language) else ""
+    if wanted and wanted != served.said.get("ident"):
         if served.ident_tree is None or not _ident.fullmatch(wanted):
             raise refused("the compiler here cannot be made to call itself as yours does")
         base = served.ident_tree
@@ -312,6 +312,12 @@ def _check_options(argv: Sequence[str], command: Command, cwd: str, env: Mapping
         raise refused(str(error)) from error
     if stated.native or stated.argv != tuple(argv) or _named(stated) != _named(command):
         raise refused("the options that state defaults do more than that")
+
+
+def _names_itself(argv: Sequence[str], language: str) -> bool:
+    """Whether a compiler writes an .ident string: without one of its own the last of the assembly is the source's."""
+    said = [word for word in argv if word in ("-fident", "-fno-ident")]
+    return language not in _ASSEMBLY and said[-1:] != ["-fno-ident"]
 
 
 def _named(command: Command) -> tuple[object, ...]:

@@ -101,19 +101,24 @@ class Executor:
         return sound and not (large and await self._recheck(large))
 
     async def _compile(self, plan: Plan, owner: Hashable, fetch: Fetch) -> Result:
+        fetched = 0.0
         for _ in range(ATTEMPTS):
             await self._toolchains.check(plan.served)
             contents = dict(plan.contents())
             missing = self._store.missing(contents)
+            begun = asked = time.monotonic()
             if missing:
                 await fetch([(digest, contents[digest]) for digest in missing])
-            asked = time.monotonic()
+                asked = time.monotonic()
+                fetched += asked - begun
             slot = await self._slot(plan, owner)
             if isinstance(slot, Result):
                 return slot
             try:
                 with self._seen_running(plan):
-                    return await self._attempt(plan, time.monotonic() - asked)
+                    result = await self._attempt(plan, time.monotonic() - asked)
+                result.info["fetch"] = fetched
+                return result
             except BlobMissing:
                 # Evicted by this or another process, or found to be damaged: then others may be too.
                 self._store.doubt((entry.digest, entry.executable) for entry in plan.tree.files())

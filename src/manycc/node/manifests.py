@@ -144,12 +144,12 @@ def _parse(data: bytes) -> Manifest | None:
             str(said["fingerprint"]), str(said["kind"]), str(said["host"]), str(said["driver"]), str(said["label"]),
             bytes.fromhex(said["defaults"]), files,
         )  # fmt: skip
-    except (ValueError, TypeError, KeyError, RecursionError):
+        sound = (
+            manifest.kind in KINDS
+            and len(files) <= MAX_TOOL_FILES
+            and not any(tree.path_fault(file.path) for file in files)
+            and fingerprint(files, manifest.defaults) == manifest.fingerprint
+        )
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return None
-    sound = (
-        manifest.kind in KINDS
-        and len(files) <= MAX_TOOL_FILES
-        and not any(tree.path_fault(file.path) for file in files)
-        and fingerprint(files, manifest.defaults) == manifest.fingerprint
-    )
     return manifest if sound else None

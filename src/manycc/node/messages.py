@@ -149,7 +149,7 @@ def parse_files(message: list[Any]) -> tuple[int, tuple[ToolFile, ...]]:
         if not isinstance(item, list) or len(item) != 3:
             raise WireError("a file of a toolchain is not three values")
         path, digest, size = item
-        files.append(ToolFile(_text(path, native.MAX_PATH), _digest(digest), _integer(size, 0, native.MAX_FILE)))
+        files.append(ToolFile(_text(path, native.MAX_PATH), _digest(digest), _integer(size, 0, 2**62)))
     return number_of(number), tuple(files)
 
 

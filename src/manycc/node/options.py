@@ -32,6 +32,7 @@ class NodeOptions:
     process of a job, ``job_time`` its CPU time, ``job_output`` each file it writes, and
     ``job_processes`` how many processes one job may add. ``job_lifetime`` bounds how long a job runs, by the clock;
     0: there is no bound but the one that follows from ``job_time``. ``toolchains``: whether agents may send theirs.
+    ``when_idle``: whether slots are given up to whom the machine belongs to.
     """
 
     store: str
@@ -47,6 +48,7 @@ class NodeOptions:
     job_processes: int = 64
     sandbox: SandboxChoice = "auto"
     toolchains: ToolchainChoice = "any"
+    when_idle: bool = False
     name: str = field(default_factory=lambda: os.uname().nodename)
     drain_time: float = 60.0
 

@@ -22,6 +22,7 @@ from manycc.node.executor import Executor
 from manycc.node.listening import BACKLOG, open_sockets
 from manycc.node.mapped import MappedRunner
 from manycc.node.options import NodeOptions
+from manycc.node.owner import SAMPLE_S, Owner
 from manycc.node.runner import Runner
 from manycc.node.sandbox import Sandbox, find_sandbox
 from manycc.node.sealed import SealedRunner
@@ -81,6 +82,8 @@ class Node:
         self._servers: list[asyncio.Server] = []
         self._push: asyncio.TimerHandle | None = None
         self._keepalive: asyncio.TimerHandle | None = None
+        self._owner: Owner | None = None
+        self._look: asyncio.TimerHandle | None = None
         self._all_idle = asyncio.Event()
         self.speakers: dict[bytes, Speaker] = {
             native.PREAMBLE: self._native,
@@ -114,6 +117,7 @@ class Node:
             self._servers.append(await loop.create_server(self._entrance, sock=one, backlog=BACKLOG))
         self.port = sockets[0].getsockname()[1] if sockets else 0
         self._keepalive = loop.call_later(KEEPALIVE_S, self._keep_alive)
+        self._give_way()
         _log.info(
             "%s, %d slots, store %s of at most %d MiB, sandbox: %s%s",
             f"listening on {' and '.join(sorted({one.getsockname()[0] for one in sockets}))} port {self.port}"
@@ -134,8 +138,10 @@ class Node:
         self.options = options
         self._runner.reconfigure(options)
         if self.toolchains.shipping is not None:
-            self.toolchains.shipping.forbidden = self._no_shipping()
-        self.slots.resize(options.slots)
+            self.toolchains.shipping.forbid(self._no_shipping())
+        if not options.when_idle:
+            self.slots.resize(options.slots)
+        self._give_way()
         for session in list(self._sessions):
             if not may_connect(session.peer.rpartition(":")[0], options.allow):
                 _log.warning("%s is not allowed to connect any more", session.peer)
@@ -170,7 +176,7 @@ class Node:
         while self._sessions:
             self._all_idle.clear()
             await self._all_idle.wait()
-        for timer in (self._push, self._keepalive):
+        for timer in (self._push, self._keepalive, self._look):
             if timer is not None:
                 timer.cancel()
         self.slots.close()
@@ -226,6 +232,23 @@ class Node:
         if self.options.toolchains == "installed-only":
             return INSTALLED_ONLY
         return "" if self.sandbox.kind == "bubblewrap" else UNSEALED
+
+    def _give_way(self) -> None:
+        """Offer what others leave of the machine, from now on, if that is how it is to be."""
+        if self._look is not None:
+            self._look.cancel()
+            self._look = None
+        if not self.options.when_idle:
+            self._owner = None
+            return
+        if self._owner is None:
+            self._owner = Owner(os.cpu_count() or 1)
+        count = self._owner.slots(self.options.slots)
+        if count != self.slots.count:
+            _log.info("%d of %d slots: others use the rest of the machine", count, self.options.slots)
+            self.slots.resize(count)
+            self._changed()
+        self._look = asyncio.get_running_loop().call_later(SAMPLE_S, self._give_way)
 
     def _entrance(self) -> Entrance:
         return Entrance(self.options.allow, self.speakers, self._counts)

@@ -360,6 +360,7 @@ class Session(asyncio.Protocol):
                     self._no_longer_served(message.toolchain, error.detail)
                 raise
             took = time.monotonic() - began
+            result.info["took"] = took
             self._host.counts.ended(result.exit_code, took, message.argv[0], source)
             _log_job(self.peer, source, result, took)
             await self._answer(message.id, result)

@@ -2,6 +2,7 @@
 
 Nothing but toolchains comes in this way: a list whose fingerprint is not the one that was asked for, a path
 at which no compiler has a part, a program for another processor and a file that is none are refused.
+A friend's program that only answers like a compiler cannot be told from one: what holds it is the sandbox.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import struct
 from collections.abc import Sequence
 from typing import Final
 
-from manycc.command.drivers import compiler_kind
+from manycc.command.drivers import compiler_kind, words_to_ask
 from manycc.job import ToolFile
 from manycc.node import tree
 from manycc.node.messages import JobMessage, ToolchainMessage
@@ -21,11 +22,13 @@ from manycc.node.text import plain
 from manycc.node.tree import FILE, Entry
 from manycc.toolchain import elf, machines
 from manycc.toolchain.identity import fingerprint
-from manycc.wire.native import MAX_TOOL_FILES
+from manycc.wire.native import MAX_FILE, MAX_TOOL_FILES
 
 KINDS: Final = ("gcc", "clang")
 MAX_DATA: Final = 4 * 1024 * 1024
 """Bytes of a part that is no program."""
+MAX_PATHS: Final = 512 * 1024
+"""Characters of all paths together: those of a compiler's hundred parts are some thousands."""
 HEADER: Final = 64
 _FOLDER: Final = "/manycc-trial"
 _SOURCE: Final = b"""\
@@ -38,7 +41,8 @@ const char manycc_trial[] = "manycc: gcc " __VERSION__;
 _PROGRAM: Final = re.compile(r"(?:[\w.+]+-)*(?:cc1|cc1plus|cc1obj|cc1objplus|as|objcopy)(?:-?\d+(?:\.\d+)*)?")
 _LIBRARY: Final = re.compile(r"[^/]+\.so(?:\.[^/]+)?")
 _DATA: Final = re.compile(
-    r"/etc/ld\.so\.cache|.*/(?:(?:[^/]+\.)?specs|crtbegin\.o|clang/[^/]+/share/[^/]+|[^/]+\.cfg)", re.DOTALL
+    r"/etc/ld\.so\.cache|.*/(?:(?:[^/]+\.)?specs|crtbegin\.o|clang/[^/]+/share/[^/]+|std/std\.zig|[^/]+\.cfg)",
+    re.DOTALL,
 )
 _RUNS: Final = (2, 3)  # ELF's types of programs and libraries
 
@@ -51,6 +55,8 @@ def list_fault(message: ToolchainMessage, files: Sequence[ToolFile], driver: str
     if not 0 < len(files) <= MAX_TOOL_FILES:
         return "its list of files is empty, or too long"
     paths = [file.path for file in files]
+    if sum(map(len, paths)) > MAX_PATHS:
+        return "its files have too long paths"
     if paths != sorted(set(paths)):
         return "its list of files is not in order"
     for file in files:
@@ -85,7 +91,7 @@ def trial(driver: str) -> tuple[JobMessage, Entry, bytes]:
     """A compile to try a toolchain with: the job, its input, that one's content."""
     digest = hashlib.sha256(_SOURCE).digest()
     source, output = f"{_FOLDER}/trial.c", f"{_FOLDER}/trial.o"
-    argv = (os.path.basename(driver), "-O0", "-nostdinc", "-c", source, "-o", output)
+    argv = (os.path.basename(driver), *words_to_ask(driver), "-O0", "-nostdinc", "-c", source, "-o", output)
     job = JobMessage(0, 0, argv, _FOLDER, (), 0o022, [], (), (output,), (), 0, 0)
     return job, Entry(FILE, source, digest, len(_SOURCE)), _SOURCE
 
@@ -108,6 +114,10 @@ def _short(sentence: str) -> str:
 def _place_fault(file: ToolFile, driver: str) -> str:
     """Why no toolchain has such a file there."""
     name = os.path.basename(file.path)
+    if file.size > MAX_FILE:
+        return f"{file.path} is larger than the {MAX_FILE >> 20} MiB that can be sent of one file"
+    if file.path.startswith("/etc/ld.so.") and file.path != elf.CACHE:
+        return f"{file.path} is the system's, not a compiler's"
     if file.path == driver:
         return "" if compiler_kind(name) else f"{file.path} is not the name of a compiler"
     if _PROGRAM.fullmatch(name) or _LIBRARY.fullmatch(name):

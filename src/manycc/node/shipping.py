@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from typing import Final, Protocol
 
@@ -54,6 +55,7 @@ class Shipping:
         self._manifests = Manifests(store)
         self._arrivals = Arrivals(store)
         self._served: dict[tuple[str, ...], Served] = {}
+        self._under_way: set[Delivery] = set()
         for manifest in self._manifests.retire():
             _log.info("%s, which was sent here, is given up: it was not used for long", plain(manifest.label))
 
@@ -76,6 +78,12 @@ class Shipping:
             return await self._keep(served, driver, message)
         self._manifests.used(manifest.fingerprint)
         return self._shared(_served(manifest.files, manifest.kind, driver, message))
+
+    def forbid(self, sentence: str) -> None:
+        """Take and serve none from now on, for that reason, also not what is on its way; "": take them (again)."""
+        self.forbidden = sentence
+        for delivery in self._under_way if sentence else ():
+            delivery.stop(sentence)
 
     def check(self, served: Served) -> None:
         """A job wants it. Raises BackendRefused(NO_TOOLCHAIN) if it is not served any more."""
@@ -104,7 +112,11 @@ class Shipping:
     async def _take(self, files: tuple[ToolFile, ...], message: ToolchainMessage, delivery: Delivery) -> None:
         """Bring its files into the store, and look at each. Raises BackendRefused."""
         began = time.monotonic()
-        await self._arrivals.fetch(files, delivery)
+        self._under_way.add(delivery)
+        try:
+            await self._arrivals.fetch(files, delivery)
+        finally:
+            self._under_way.discard(delivery)
         if delivery.received:
             mib, took = delivery.received / (1 << 20), time.monotonic() - began
             _log.info("%s was sent here: %.0f MiB in %.1f s", plain(message.label), mib, took)
@@ -112,6 +124,8 @@ class Shipping:
         def look() -> str:
             for file in files:
                 with self._store.open(file.digest, executable=True) as content:
+                    if os.fstat(content.fileno()).st_size != file.size:  # what was here already was not measured
+                        return f"{plain(file.path)} is not as large as was said"
                     if fault := part_fault(file.path, content.read(HEADER), message.about.host):
                         return fault
             return ""
@@ -130,7 +144,7 @@ class Shipping:
         defaults = message.components.get("defaults", b"")
         manifest = Manifest(message.fingerprint, about.kind, about.host, driver, message.label, defaults, files)
         try:
-            self._manifests.add(manifest)
+            await asyncio.to_thread(self._manifests.add, manifest)  # reads all the others
         except (StoreError, OSError) as error:
             _log.warning("a toolchain that was sent is not noted down: %s", error)
         return self._shared(served)

@@ -17,6 +17,7 @@ DEFAULT_EXPECTED: Final = 96 * 1024**2
 GROWTH_S: Final = 5.0
 """A running job has by then taken most of the memory it will take; until then, less of it."""
 STILL_TO_COME: Final = 0.2
+IN_USE: Final = "this node gives way to its own user"
 RETRY_S: Final = 0.25
 """Memory has no event; where jobs wait for it, it is looked at this often."""
 
@@ -81,9 +82,11 @@ class Slots:
     async def acquire(self, owner: Hashable, expected: int) -> Slot:
         """Wait for a slot. ``owner`` is the agent's connection, ``expected`` bytes (0: unknown).
 
-        Raises BackendRefused: NODE_BUSY if the owner has too many jobs waiting, NODE_MEMORY if the
-        machine has too little memory though nothing runs on it.
+        Raises BackendRefused: NODE_BUSY if the owner has too many jobs waiting or there are no slots, NODE_MEMORY if
+        the machine has too little memory though nothing runs on it.
         """
+        if not self.count:
+            raise BackendRefused(Reason.NODE_BUSY, IN_USE)
         if self.full(owner):
             raise BackendRefused(Reason.NODE_BUSY, f"{4 * self.count + 16} of your jobs wait already")
         waiter = _Waiter(expected or DEFAULT_EXPECTED, asyncio.get_running_loop().create_future())
@@ -112,8 +115,13 @@ class Slots:
         self._pump()
 
     def resize(self, count: int) -> None:
-        """Have another number of slots. Jobs that run beyond it are left to end."""
+        """Have another number of slots. Jobs that run beyond it are left to end; without slots, none may wait."""
         self.count = count
+        while not count and self._turns:
+            waiter = self._queues[self._turns[0]][0]
+            self._take(self._turns[0])
+            if not waiter.future.done():
+                waiter.future.set_exception(BackendRefused(Reason.NODE_BUSY, IN_USE))
         self._pump()
 
     def close(self) -> None:

@@ -15,7 +15,7 @@ import os
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
-from manycc.command.drivers import compiler_kind
+from manycc.command.drivers import compiler_kind, is_zig
 from manycc.errors import BackendRefused, CompilerError, NotDistributable, StoreError
 from manycc.job import FILE, LINK, Toolchain, ToolFile, Way
 from manycc.node import tree
@@ -142,7 +142,8 @@ class ToolchainService:
         Raises BackendRefused(NO_TOOLCHAIN).
         """
         name = os.path.basename(word)
-        if len(word) > MAX_PATH or ("/" in word and not word.startswith("/")) or not compiler_kind(name):
+        known = compiler_kind(name) and not is_zig(name)  # distcc's protocols have one word for the compiler
+        if len(word) > MAX_PATH or ("/" in word and not word.startswith("/")) or not known:
             raise BackendRefused(Reason.NO_TOOLCHAIN, f"{plain(word)} is not the name of a compiler")
         sentence = ""
         places = [os.path.join(folder, name) for folder in self._env["PATH"].split(":")]

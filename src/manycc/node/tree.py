@@ -22,6 +22,8 @@ SKELETON_FOLDERS: Final = ("/dev", "/proc", "/tmp")  # noqa: S108 - within the s
 MAX_NAME: Final = 255
 MAX_PATH: Final = 4095
 MAX_LINKS_FOLLOWED: Final = 40
+MAX_FOLDER_NAMES: Final = 4 * 1024 * 1024
+"""Characters of the paths of a tree's folders together. One path can need two thousand, of four megabytes."""
 
 
 class Entry:
@@ -126,19 +128,25 @@ def build(base: Tree, entries: Iterable[Entry], folders: Iterable[str]) -> Tree:
         leaves[path] = entry
         parents.add(entry.parent)
     parents.update(folders)
+    room = MAX_FOLDER_NAMES
     for parent in parents:
-        add_folder(needed, parent)
+        room -= add_folder(needed, parent)
+        if room < 0:
+            raise refused("its folders are too many, or too deep")
     if not needed.isdisjoint(leaves):
         clash = min(path for path in needed if path in leaves)
         raise refused(f"{clash} is both a folder and not one")
     return Tree(leaves, needed)
 
 
-def add_folder(folders: set[str], path: str) -> None:
-    """Add a folder and those above it."""
+def add_folder(folders: set[str], path: str) -> int:
+    """Add a folder and those above it. How many characters their paths have."""
+    added = 0
     while path not in folders:
         folders.add(path)
+        added += len(path)
         path = parent_of(path)
+    return added
 
 
 def empty() -> Tree:

@@ -20,11 +20,17 @@ class LocalSlots:
         self.busy = 0
         self._queue: deque[asyncio.Future[None]] = deque()
         self.on_free: list[Callable[[], None]] = []
+        self.on_line: list[Callable[[], object]] = []
+        """Who has slots that are not urgent: the latest is called when somebody has to wait."""
 
     @property
     def waiting(self) -> int:
         """How many wait for a slot."""
         return len(self._queue)
+
+    def state(self) -> tuple[int, int]:
+        """How many slots there are, and how many wait for one."""
+        return self.total, len(self._queue)
 
     def free(self) -> bool:
         """Whether a slot could be had at once."""
@@ -43,6 +49,8 @@ class LocalSlots:
             return
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._queue.append(future)
+        if self.on_line:
+            self.on_line[-1]()
         try:
             await future
         except asyncio.CancelledError:

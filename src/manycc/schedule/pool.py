@@ -1,110 +1,44 @@
 """Who runs the next job: the slots of one host list.
 
-A job asks for a place; it gets a free slot on the least loaded host that serves its toolchain, waits
-in line if all are full, or is told at once that no host can do it. Nothing polls: a release, a
-connection made or lost, a toolchain proven or refused wakes the line.
+A job asks for a place; it gets a slot where it is expected to be over first, waits in line if it is better off so,
+or is told at once that no host can do it. Nothing polls: a release, a connection made or lost, a toolchain proven
+or refused, memory that became free wakes the line.
 """
 
 from __future__ import annotations
 
 import asyncio
-import itertools
-from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Final, NamedTuple, Protocol
+from typing import Final
 
-from manycc.backends.base import Backend, State, Verdict
-from manycc.errors import BackendError, NotDistributable
+from manycc.backends.base import State
+from manycc.errors import NotDistributable
 from manycc.job import Job, Toolchain
 from manycc.reasons import Reason
+from manycc.schedule.fitness import EXCLUDED, Fitness
+from manycc.schedule.here import Here
+from manycc.schedule.host import Demand, Grant, Host, PoolBackend
+from manycc.schedule.line import Line, Waiter
+from manycc.schedule.predict import UNKNOWN, Expected
+from manycc.schedule.proving import Proving
+from manycc.schedule.served import NEARLY_S, WIDTH, Served
+from manycc.schedule.speed import Speed, Speeds
+
+__all__ = ["EXCLUDED", "MAX_PASSED", "Grant", "Host", "Pool", "PoolBackend"]
 
 LOOK_AHEAD: Final = 64
-"""How far from the head of the line a preference counts."""
-
+"""How far from the head of the line somebody is looked for whom a free slot suits."""
 MAX_PASSED: Final = 64
 """How many may be served before the head of the line because a host suits them better."""
+MAX_PASSED_FOR_MEMORY: Final = 32
+"""After so many, hosts are kept for a job that needs more memory than they have left."""
+PREFERRED: Final = 1.5
+"""The host that has a job's inputs, perhaps its result, is taken if it takes no longer than so many times the best."""
+PREFERRED_S: Final = 0.1
+CONNECT_S: Final = 0.25
+"""How often hosts that are down are told that there is work."""
 
-
-EXCLUDED: Final = 'it runs a stock distccd, and same_bytes is "required"'
-
-
-class PoolBackend(Backend, Protocol):
-    """What the pool needs beyond the common interface."""
-
-    @property
-    def kind(self) -> str:
-        """What it runs, for people; empty while that is not known."""
-
-    @property
-    def others(self) -> int:
-        """Jobs the host itself reports as running or queued."""
-
-    @property
-    def exact(self) -> bool:
-        """Whether all that it sends back is byte for byte what the compiler here writes."""
-
-    def proven(self, toolchain: Toolchain) -> bool:
-        """Whether the host has said that it serves this toolchain."""
-
-    def verdicts(self) -> list[Verdict]:
-        """What the host has said about toolchains."""
-
-    def verdict(self, toolchain: Toolchain) -> Verdict | None:
-        """What the host has said about this one; None if nothing yet."""
-
-    def objection(self, job: Job) -> tuple[Reason, str] | None:
-        """Why it cannot do this job, although it serves the toolchain; None if nothing is known against it."""
-
-    def unproven(self, job: Job) -> bool:
-        """Whether ``prove_job`` has to be asked before it is given this job."""
-
-    async def prove_job(self, job: Job) -> None:
-        """Find out whether it objects to a job, if only a trial tells."""
-
-    def keeps_bytes(self, job: Job) -> bool:
-        """Whether this job's object will be what the compiler here writes."""
-
-    def distrust(self, why: str) -> None:
-        """It returned what a sound host does not: leave it alone for a while."""
-
-
-class Host:
-    """A backend and the jobs this agent has on it.
-
-    ``wrong`` counts the objects it returned that were of another kind than they had to be; ``wrong_last`` says how.
-    """
-
-    __slots__ = ("backend", "busy", "done", "wrong", "wrong_last")
-
-    def __init__(self, backend: PoolBackend) -> None:
-        self.backend = backend
-        self.busy = 0
-        self.done = 0
-        self.wrong = 0
-        self.wrong_last = ""
-
-    def load(self) -> float:
-        """Jobs per slot, the node's own word included."""
-        return max(self.busy, self.backend.others) / self.backend.slots
-
-
-class _Demand(NamedTuple):
-    """What a job asks of its host (see ``Pool.acquire``)."""
-
-    toolchain: Toolchain
-    avoid: frozenset[str]
-    prefer: str
-    job: Job | None
-    exact: bool
-
-
-class _Waiter:
-    __slots__ = ("demand", "future", "passed")
-
-    def __init__(self, demand: _Demand, future: asyncio.Future[Host]) -> None:
-        self.demand = demand
-        self.passed = 0
-        self.future = future
+_NO_TOOLCHAIN: Final = Toolchain("", "", "", "", "", "", (), (), {})
 
 
 class Pool:
@@ -113,33 +47,49 @@ class Pool:
     def __init__(
         self,
         backends: Iterable[PoolBackend],
-        local_compile: Callable[[], bool] | None = None,
+        here: Here | Callable[[], bool] | None = None,
         barred: Callable[[str, Toolchain], str] | None = None,
+        speeds: Speeds | None = None,
     ) -> None:
-        """``local_compile`` tells whether a local slot is free for a compile; None: never compile here.
+        """``here``: this machine, as one more place to compile; None: never compile here.
 
         ``barred`` gives the sentence why a host is not to be trusted with a toolchain, "" if it is.
         """
-        self.hosts = [Host(backend) for backend in backends]
-        self._local_compile = local_compile
+        speeds = speeds or Speeds()
+        self.hosts = [Host(backend, speeds.of(backend.name)) for backend in backends]
+        self._named = {host.name: host for host in self.hosts}
+        self._here = here if here is None or isinstance(here, Here) else Here(here, Speed())
         self._barred = barred or (lambda host, toolchain: "")
-        self._queue: deque[_Waiter] = deque()
-        self._proving: dict[tuple[str, ...], asyncio.Task[None]] = {}
-        self._unsubscribe = [host.backend.on_change(self.hosts_changed) for host in self.hosts]
+        self._proving = Proving(self._answered)
+        self._fitness = Fitness(self.hosts, self._barred, self._proving.begin)
+        self._served: dict[tuple[str, str, bool], Served] = {}
+        self._usual = UNKNOWN
+        self._waiting = 0
+        self._unready: set[Host] = set(self.hosts)
+        self._connect_at = float("-inf")
+        self._again: asyncio.TimerHandle | None = None
+        self._doubtful: list[Waiter] = []  # a host had an objection: is there another one?
+        self._unsubscribe = [host.backend.on_change(self._subscriber(host)) for host in self.hosts]
+        self.on_line: list[Callable[[], object]] = []
+        """Who has slots that are not urgent: the latest is called when somebody has to wait."""
 
     def close(self) -> None:
         """Take no more notice of the backends. Nobody may hold or await a slot."""
         for end in self._unsubscribe:
             end()
+        if self._again is not None:
+            self._again.cancel()
 
     @property
     def waiting(self) -> int:
         """How many jobs wait for a slot."""
-        return len(self._queue)
+        return self._waiting
 
     def slots(self) -> int:
         """All slots that are there to be used now."""
         return sum(host.backend.slots for host in self.hosts if host.backend.state is State.READY)
+
+    # -- what jobs call
 
     async def acquire(
         self,
@@ -148,222 +98,331 @@ class Pool:
         prefer: str = "",
         job: Job | None = None,
         exact: bool = False,
-    ) -> Host:
-        """A host with a slot taken for this job. Hosts named in ``avoid`` are passed over.
+        expected: Expected = UNKNOWN,
+    ) -> Grant:
+        """A slot for this job. Hosts named in ``avoid`` are passed over.
 
         ``prefer`` names the host that did this job before: it has the inputs, perhaps the result, and
-        gets it if it has a slot now or as soon as any other.
+        gets it if that is nearly as good as any other. ``expected``: what the job will cost.
 
         Hosts that object to ``job`` are passed over; one that would not keep its bytes gets it only where no other
         serves it, busy or not. With ``exact``, hosts that do not keep all bytes are never used.
 
         Raises NotDistributable: NO_HOSTS, HOSTS_DOWN, NO_TOOLCHAIN, QUARANTINED when no host can do the job, a host's
-        objection, SAME_BYTES, and LOCAL_SLOT when this machine is the best place.
+        objection, SAME_BYTES, NODE_MEMORY, and LOCAL_SLOT when this machine is the best place.
         """
         if not self.hosts:
-            raise NotDistributable(Reason.LOCAL_SLOT if self._local_compile else Reason.NO_HOSTS)
-        # A slot that is free in spite of a line is one that nobody in the line can use.
-        demand = _Demand(toolchain, avoid, prefer, job, exact)
-        host = self._free_host(demand)
-        if host is None:
-            self._raise_if_hopeless(demand)
-            if self._local_compile is not None and self._local_compile():
-                raise NotDistributable(Reason.LOCAL_SLOT)
-            waiter = _Waiter(demand, asyncio.get_running_loop().create_future())
-            self._queue.append(waiter)
-            try:
-                return await waiter.future
-            except asyncio.CancelledError:
-                if waiter.future.done() and not waiter.future.cancelled() and waiter.future.exception() is None:
-                    self.release(waiter.future.result())  # handed over in the same moment
-                elif waiter in self._queue:
-                    self._queue.remove(waiter)
-                raise
-        host.busy += 1
-        return host
+            raise NotDistributable(Reason.LOCAL_SLOT if self._here else Reason.NO_HOSTS)
+        loop = asyncio.get_running_loop()
+        demand = Demand(toolchain, avoid, prefer, job, exact, expected)
+        served = self._served_by(toolchain, exact)
+        now = loop.time()
+        self._connect(now)
+        # A slot that is free in spite of a line is one that nobody in the line can use, or wants.
+        host = self._best(served, demand, now)
+        if host is not None:
+            return self._give(host, demand, now)
+        self._fitness.raise_if_hopeless(demand)
+        here = None if expected.again else self._here
+        if here is not None and here.better(served, demand, float("inf"), served.line.work, now):
+            raise NotDistributable(Reason.LOCAL_SLOT)
+        waiter = served.line.add(demand, loop.create_future(), now)
+        self._waiting += 1
+        if patience := waiter.patience("", now):
+            self._look_again(patience)
+        if self.on_line:
+            self.on_line[-1]()
+        try:
+            return await waiter.future
+        except asyncio.CancelledError:
+            future = waiter.future
+            if not future.done() or future.cancelled():
+                if waiter.waits:
+                    self._leave(served.line, waiter)
+            elif future.exception() is None:
+                self.release(future.result())  # handed over in the same moment
+            raise
 
-    def release(self, host: Host) -> None:
+    def try_acquire(self, demand: Demand) -> Grant | None:
+        """A slot that is free now, and that nobody waits for; for a job that has one elsewhere already."""
+        served = self._served_by(demand.toolchain, demand.exact)
+        if self._waiting:
+            return None
+        now = asyncio.get_running_loop().time()
+        host = self._quickest(served, demand, now)[0]
+        if host is None or host.busy + host.foreign() >= host.backend.slots:
+            return None
+        return self._give(host, demand, now)
+
+    def seconds(self, demand: Demand) -> float:
+        """How long a job would take that is given to the best of the hosts that are free; infinite: none is."""
+        served = self._served_by(demand.toolchain, demand.exact)
+        return self._quickest(served, demand, asyncio.get_running_loop().time())[1]
+
+    def hold(self, host: Host) -> Grant:
+        """A slot of a certain host, free or not."""
+        demand = Demand(_NO_TOOLCHAIN, frozenset(), "", None, False, UNKNOWN)
+        return self._give(host, demand, asyncio.get_running_loop().time())
+
+    def release(self, grant: Grant) -> None:
         """Give a slot back."""
-        host.busy -= 1
-        self.wake()
+        host = grant.host
+        now = asyncio.get_running_loop().time()
+        host.take_back(grant, now)
+        for served in host.serves:
+            served.freed(host, self._usual, now)
+        if self._waiting:
+            self._serve(host, now)
 
     def wake(self) -> None:
-        """A slot became free: serve the line as far as there are slots."""
-        self._serve(hopeless=False)
+        """A slot of this machine became free: serve whom it suits."""
+        if self._waiting and self._here is not None:
+            loop = asyncio.get_running_loop()
+            for served in self._served.values():
+                if served.line and (waiter := self._here.next_of(served, loop.time())) is not None:
+                    self._leave(served.line, waiter)
+                    if not waiter.future.done():  # it may have been cancelled in this moment
+                        waiter.future.set_exception(NotDistributable(Reason.LOCAL_SLOT))
+                    loop.call_soon(self.wake)  # there may be another one, once this job has taken its slot
+                    return
 
     def hosts_changed(self) -> None:
-        """A host came to be usable or unusable: serve the line, and turn away whom nobody can serve any more."""
-        self._serve(hopeless=True)
+        """Hosts came to be usable or unusable: serve the line, and turn away whom nobody can serve any more."""
+        for host in self.hosts:
+            self._host_changed(host)
 
-    def _serve(self, hopeless: bool) -> None:
-        """Hand out free slots in order; with ``hopeless``, also turn away whom no host can serve any more."""
-        if not self._queue:
-            return
-        self._serve_preferences()
-        kept: deque[_Waiter] = deque()
-        queue, self._queue = self._queue, kept
-        while queue:
-            if not hopeless and not self._any_room():
-                kept.extend(queue)
-                break
-            waiter = queue.popleft()
-            if waiter.future.done():
-                continue
-            host = self._free_host(waiter.demand)
-            if host is not None:
-                host.busy += 1
-                waiter.future.set_result(host)
-                continue
-            try:
-                self._raise_if_hopeless(waiter.demand)
-                if self._local_compile is not None and self._local_compile():
-                    raise NotDistributable(Reason.LOCAL_SLOT)
-            except NotDistributable as error:
-                waiter.future.set_exception(error)
-            else:
-                kept.append(waiter)
+    # -- the best place
 
-    def _serve_preferences(self) -> None:
-        """Give free slots to those near the head of the line who would rather have them than any other."""
-        free = {host.backend.name: host for host in self.hosts if self._has_room(host)}
-        if not free or self._queue[0].passed >= MAX_PASSED:
-            return
-        served = 0
-        for waiter in itertools.islice(self._queue, LOOK_AHEAD):
-            demand = waiter.demand
-            host = free.get(demand.prefer)
-            if host is None or waiter.future.done() or demand.prefer in demand.avoid:
-                continue
-            if (
-                host.backend.state is State.READY
-                and host.backend.proven(demand.toolchain)
-                and not self._barred(demand.prefer, demand.toolchain)
-                and self._suits(host.backend, demand)
-            ):
-                host.busy += 1
-                waiter.future.set_result(host)
-                served += 1
-                if not self._has_room(host):
-                    del free[demand.prefer]
-        if served:
-            self._queue = deque([waiter for waiter in self._queue if not waiter.future.done()])
-            if self._queue:
-                self._queue[0].passed += served
+    def _give(self, host: Host, demand: Demand, now: float) -> Grant:
+        seconds = demand.expected.seconds
+        self._usual = self._usual._replace(seconds=self._usual.seconds + 0.02 * (seconds - self._usual.seconds))
+        grant = host.give(demand, now)
+        if host.has_room():
+            for served in host.serves:
+                served.freed(host, self._usual, now)
+        return grant
 
-    def _any_room(self) -> bool:
-        if self._local_compile is not None and self._local_compile():
-            return True
-        return any(host.backend.state is State.READY and self._has_room(host) for host in self.hosts)
+    def _best(self, served: Served, demand: Demand, now: float) -> Host | None:
+        """Where a newcomer is over first, if that is a slot that is free; None if it had better wait.
+
+        Raises NotDistributable(LOCAL_SLOT) if it is this machine.
+        """
+        host, seconds = self._quickest(served, demand, now)
+        if host is None:
+            return None
+        work = served.line.work
+        if self._here is not None and self._here.better(served, demand, seconds, work, now):
+            raise NotDistributable(Reason.LOCAL_SLOT)
+        wait = served.wait(host, demand, seconds, work, now)
+        if not wait and self._here is not None:
+            wait = self._here.wait(demand.expected, seconds, now)
+        if wait:
+            self._look_again(wait)
+            return None
+        return host
+
+    def _quickest(self, served: Served, demand: Demand, now: float) -> tuple[Host | None, float]:
+        """The best of the hosts that are free, and the seconds that the job would take there."""
+        expected = demand.expected
+        preferred = self._named.get(demand.prefer) if demand.prefer else None
+        if preferred is not None and preferred in served.hosts and self._fitness.usable(preferred, demand):
+            seconds = preferred.seconds_now(expected, now)
+            if not preferred.has_room():
+                if expected.again:
+                    return None, float("inf")
+            elif self._nearly_best(served, expected, seconds, now) and self._fitness.suits(preferred, demand):
+                return preferred, 0.0 if expected.again else seconds
+        found: list[tuple[float, int, Host]] = []
+        free = served.best_free()
+        for host in free:
+            if self._fitness.usable(host, demand):
+                found.append((host.seconds_now(expected, now), len(found), host))
+                if len(found) == WIDTH:
+                    break
+        free.close()
+        found.sort()
+        for seconds, _, host in found:
+            if self._fitness.suits(host, demand):
+                return host, seconds
+        return None, float("inf")
 
     @staticmethod
-    def _has_room(host: Host) -> bool:
-        return host.busy < host.backend.slots
+    def _nearly_best(served: Served, expected: Expected, seconds: float, now: float) -> bool:
+        """Whether a host that has a job's inputs, perhaps its result, is to be preferred to others."""
+        return expected.again or seconds <= PREFERRED * served.least(expected, now) + PREFERRED_S
 
-    def _free_host(self, demand: _Demand) -> Host | None:
-        toolchain, avoid, prefer = demand[:3]
-        best: Host | None = None
-        best_load = 0.0
-        for host in self.hosts:
-            backend = host.backend
-            if backend.state is State.IDLE:
-                backend.connect()
-            elif backend.state is State.DOWN:
-                backend.retry()
-            if backend.state is not State.READY or host.busy >= backend.slots or backend.name in avoid:
-                continue
-            if not backend.proven(toolchain):
-                if not backend.refusal(toolchain):
-                    self._prove(backend, toolchain)
-                continue
-            if self._barred(backend.name, toolchain) or not self._suits(backend, demand):
-                continue
-            if backend.name == prefer:
-                return host
-            load = host.load()
-            if best is None or load < best_load:
-                best, best_load = host, load
-        return best
+    # -- the line
 
-    def _suits(self, backend: PoolBackend, demand: _Demand) -> bool:
-        """Whether a host that serves the toolchain is one for this very job."""
-        if demand.job is None:
-            return True
-        if _objection(backend, demand) is not None:
-            return False
-        if backend.unproven(demand.job):
-            self._prove(backend, demand.toolchain, demand.job)
-            return False
-        return (
-            backend.exact
-            or backend.keeps_bytes(demand.job)
-            or not any(
-                other.backend.keeps_bytes(demand.job) and self._hopeful(other.backend, demand) for other in self.hosts
-            )
-        )
-
-    def _hopeful(self, backend: PoolBackend, demand: _Demand) -> bool:
-        """Whether a host can do the job sooner or later."""
-        return not (
-            backend.name in demand.avoid
-            or _is_down(backend)
-            or backend.refusal(demand.toolchain)
-            or self._barred(backend.name, demand.toolchain)
-            or _objection(backend, demand)
-        )
-
-    def _prove(self, backend: PoolBackend, toolchain: Toolchain, job: Job | None = None) -> None:
-        key = (backend.name, toolchain.fingerprint, toolchain.driver, *(job.argv if job is not None else ()))
-        if key not in self._proving:
-            task = asyncio.get_running_loop().create_task(self._prove_and_wake(backend, toolchain, job))
-            self._proving[key] = task
-            task.add_done_callback(lambda _: self._proving.pop(key, None))
-
-    async def _prove_and_wake(self, backend: PoolBackend, toolchain: Toolchain, job: Job | None) -> None:
-        try:
-            await (backend.prove(toolchain) if job is None else backend.prove_job(job))
-        except BackendError:
-            pass  # the backend is down and says so in its state
-        self.hosts_changed()
-
-    def _raise_if_hopeless(self, demand: _Demand) -> None:
-        toolchain = demand.toolchain
-        refused: list[str] = []
-        down: list[str] = []
-        barred: list[str] = []
-        objected: list[str] = []
-        reason: Reason | None = None
-        for host in self.hosts:
-            backend = host.backend
-            if backend.name in demand.avoid:
-                continue
-            if _is_down(backend):
-                down.append(f"{backend.name}: {backend.why}")
-            elif sentence := backend.refusal(toolchain):
-                refused.append(f"{backend.name}: {sentence}")
-            elif sentence := self._barred(backend.name, toolchain):
-                barred.append(f"{backend.name}: {sentence}")
-            elif (objection := _objection(backend, demand)) is not None:
-                reason = reason or objection[0]
-                objected.append(f"{backend.name}: {objection[1]}")
+    def _serve(self, host: Host, now: float) -> None:
+        """Hand a host's free slots to those who wait for them."""
+        while host.has_room():
+            waiting = [served for served in host.serves if served.line]
+            waiting.sort(key=lambda served: -served.line.head.order)
+            for served in waiting:
+                waiter = self._next(served, host, now)
+                if waiter is not None:
+                    break
             else:
-                return
-        if barred:
-            raise NotDistributable(Reason.QUARANTINED, "; ".join(barred + refused + objected + down))
-        if reason is not None:
-            raise NotDistributable(reason, "; ".join(objected + refused + down))
-        if refused:
-            raise NotDistributable(Reason.NO_TOOLCHAIN, "; ".join(refused + down))
-        raise NotDistributable(Reason.HOSTS_DOWN, "; ".join(down))
+                break
+            self._leave(served.line, waiter)
+            waiter.future.set_result(self._give(host, waiter.demand, now))
+        self._turn_away_doubtful()
 
-
-def _is_down(backend: PoolBackend) -> bool:
-    # One that was down is not waited for while it is tried again.
-    return backend.state is State.DOWN or (backend.state is State.CONNECTING and bool(backend.why))
-
-
-def _objection(backend: PoolBackend, demand: _Demand) -> tuple[Reason, str] | None:
-    if demand.job is None:
+    def _next(self, served: Served, host: Host, now: float) -> Waiter | None:
+        """Who of a line gets a slot: who wants this very host, else who is first, else, of a slow host, who is last."""
+        line = served.line
+        head = line.head
+        if head.passed < MAX_PASSED:
+            for waiter in line.wanting(host.name):
+                expected = waiter.demand.expected
+                seconds = host.seconds_now(expected, now)
+                if self._fits(host, waiter, now) and self._nearly_best(served, expected, seconds, now):
+                    head.passed += waiter is not head
+                    return waiter
+        work = 0.0
+        for place, waiter in enumerate(line):
+            if place >= LOOK_AHEAD:
+                break
+            demand = waiter.demand
+            if patience := waiter.patience(host.name, now):
+                self._look_again(patience)
+            elif self._fits(host, waiter, now):
+                seconds = host.seconds_now(demand.expected, now)
+                wait = served.wait(host, demand, seconds, work, now)
+                if not wait:
+                    return waiter
+                # It is better off waiting for a quicker host; those behind it would wait for longer.
+                tail = line.tail
+                expected = tail.demand.expected
+                if tail is not waiter and self._fits(host, tail, now):
+                    seconds = host.seconds_now(expected, now)
+                    if not served.wait(host, tail.demand, seconds, line.work - expected.seconds, now):
+                        return tail
+                self._look_again(wait)
+                return None
+            if self._fitness.lacks_memory(host, demand):
+                waiter.passed += 1
+                if waiter.passed > MAX_PASSED_FOR_MEMORY:
+                    return None  # others would take for ever what becomes free
+            work += demand.expected.seconds
         return None
-    if demand.exact and not backend.exact:
-        return Reason.SAME_BYTES, EXCLUDED
-    return backend.objection(demand.job)
+
+    def _fits(self, host: Host, waiter: Waiter, now: float) -> bool:
+        demand = waiter.demand
+        if waiter.future.done() or not self._fitness.usable(host, demand):
+            return False  # it was cancelled, and has not left yet
+        if self._fitness.suits(host, demand):
+            return True
+        self._doubtful.append(waiter)
+        return False
+
+    def _leave(self, line: Line, waiter: Waiter) -> None:
+        line.remove(waiter)
+        self._waiting -= 1
+
+    def _look_again(self, wait: float) -> None:
+        """A slow host is left free while a quicker one is expected to be free soon; then it is looked again."""
+        if self._again is None:
+            self._again = asyncio.get_running_loop().call_later(max(wait * 1.1, NEARLY_S), self._looked_for)
+
+    def _looked_for(self) -> None:
+        self._again = None
+        self._serve_all(asyncio.get_running_loop().time())
+        self.wake()
+
+    def _serve_all(self, now: float) -> None:
+        """Hand out whatever is free."""
+        for served in self._served.values():
+            if served.line:
+                for host in list(served.best_free()):
+                    if self._waiting:
+                        self._serve(host, now)
+
+    def _turn_away_doubtful(self) -> None:
+        while self._doubtful:
+            self._turn_away_if_hopeless(self._doubtful.pop())
+
+    def _turn_away_if_hopeless(self, waiter: Waiter) -> None:
+        if waiter.future.done():
+            return
+        try:
+            self._fitness.raise_if_hopeless(waiter.demand)
+        except NotDistributable as error:
+            demand = waiter.demand
+            self._leave(self._served_by(demand.toolchain, demand.exact).line, waiter)
+            waiter.future.set_exception(error)
+
+    # -- hosts that come and go
+
+    def _subscriber(self, host: Host) -> Callable[[], None]:
+        return lambda: self._host_changed(host)
+
+    def _served_by(self, toolchain: Toolchain, exact: bool) -> Served:
+        key = (toolchain.fingerprint, toolchain.driver, exact)
+        served = self._served.get(key)
+        if served is None:
+            served = self._served[key] = Served(toolchain, exact)
+            now = asyncio.get_running_loop().time()
+            for host in self.hosts:
+                self._see(served, host, now)
+        return served
+
+    def _connect(self, now: float) -> None:
+        """There is work: have hosts connected that are not."""
+        if self._unready and now >= self._connect_at:
+            self._connect_at = now + CONNECT_S
+            for host in list(self._unready):
+                state = host.backend.state
+                if state is State.IDLE:
+                    host.backend.connect()
+                elif state is State.DOWN:
+                    host.backend.retry()
+
+    def _see(self, served: Served, host: Host, now: float) -> bool:
+        """Look whether a host serves a toolchain now. Whether it does."""
+        backend, toolchain = host.backend, served.toolchain
+        serves = False
+        if backend.state is State.READY:
+            self._unready.discard(host)
+            if backend.proven(toolchain):
+                serves = backend.slots > 0 and not (
+                    self._barred(host.name, toolchain) or (served.exact and not backend.exact)
+                )
+            elif not backend.refusal(toolchain):
+                self._proving.begin(host, toolchain)
+        else:
+            self._unready.add(host)
+        if serves and host not in served.hosts:
+            served.add(host)
+        elif not serves and host in served.hosts:
+            served.drop(host)
+        if serves and host.has_room():
+            served.freed(host, self._usual, now)
+        return serves
+
+    def _host_changed(self, host: Host) -> None:
+        now = asyncio.get_running_loop().time()
+        if host.backend.state is not State.READY:
+            self._unready.add(host)
+            host.most_memory = 0
+        lost = False
+        for served in list(self._served.values()):
+            serves = self._see(served, host, now)
+            # One that is idle while somebody waits may lack memory, and has all that it can have.
+            if served.line and (not serves or not host.backend.exact or host.idle()):
+                lost = True
+                for waiter in list(served.line):
+                    self._turn_away_if_hopeless(waiter)
+        if self._waiting:
+            if host.backend.state is not State.READY:
+                self._connect(now)
+            self._serve(host, now)
+            if lost:  # others may now do what they were not the best for
+                self._serve_all(now)
+
+    def _answered(self, host: Host, about_a_job: bool) -> None:
+        self._host_changed(host)
+        if about_a_job:  # it may have found out that it cannot do what waits for it
+            for served in self._served.values():
+                for waiter in list(served.line):
+                    self._turn_away_if_hopeless(waiter)

@@ -12,9 +12,10 @@ import re
 import shlex
 import shutil
 import time
+from collections.abc import Sequence
 from typing import Any
 
-from manycc.command.drivers import compiler_kind
+from manycc.command.drivers import compiler_kind, words_to_ask
 from manycc.testing.cluster import Cluster, Node
 from manycc.testing.requirements import need, need_root
 
@@ -39,8 +40,8 @@ _SENDING = re.compile(r"sending it (.*): (\d+) of its (\d+) files, (\d+) MiB of 
 _UNDECIDED = ("not yet", "has not said")
 
 
-def make_bare(node: Node, folder: str) -> dict[str, str]:
-    """Let a node start on such a machine. Returns the environment to start it with."""
+def make_bare(node: Node, folder: str, hidden: Sequence[str] = ()) -> dict[str, str]:
+    """Let a node start on such a machine, without the ``hidden`` folders too. Returns the environment for it."""
     need_root("a mount namespace")
     need("bwrap", "prlimit", "unshare", "mount")
     os.makedirs(f"{folder}/bin")
@@ -50,6 +51,7 @@ def make_bare(node: Node, folder: str) -> dict[str, str]:
     parts = [*drivers, *(path for pattern in _FILES for path in glob.glob(pattern))]
     masked = {real for real in map(os.path.realpath, parts) if os.path.isfile(real)}
     folders = {os.path.realpath(path) for pattern in _FOLDERS for path in glob.glob(pattern)}
+    folders |= set(map(os.path.realpath, hidden))
     inside = tuple(f"{folder}/" for folder in folders)
     script = f"{folder}/masked"
     with open(script, "w", encoding="ascii") as file:
@@ -72,7 +74,8 @@ def sentence(cluster: Cluster, driver: str) -> str:
     if not os.path.exists(source):
         with open(source, "x", encoding="ascii"):
             pass
-    answer = json.loads(cluster.cli("explain", "--json", "--", driver, "-c", source, check=False).stdout)
+    command = (driver, *words_to_ask(driver))
+    answer = json.loads(cluster.cli("explain", "--json", "--", *command, "-c", source, check=False).stdout)
     return str(answer["hosts"][0]["sentence"])
 
 

@@ -100,6 +100,7 @@ class Cluster:
         self.env = {
             **{name: value for name, value in os.environ.items() if not name.startswith("MANYCC_")},
             "MANYCC_DIR": self.client,
+            "MANYCC_RACE": "off",  # a machine that is busy must not decide who does a job
             **(env or {}),
         }
 

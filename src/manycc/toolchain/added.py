@@ -16,6 +16,7 @@ import fcntl
 import json
 import os
 import re
+import shlex
 import shutil
 import tempfile
 import time
@@ -23,13 +24,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from manycc.command.drivers import ZIG
 from manycc.config import data_dir
 from manycc.errors import CompilerError, ManyccError, NotDistributable, ToolchainError, shown
 from manycc.inputs.fileview import FileView
 from manycc.job import Toolchain
 from manycc.toolchain import archive, machines, planting, probe, proving
 from manycc.toolchain.identity import Identifier
-from manycc.toolchain.installed import ZIG, Found, drivers_below, look_at, runs_here
+from manycc.toolchain.installed import Found, drivers_below, look_at, runs_here
 from manycc.toolchain.paths import trusted
 
 SYSTEM: Final = "/var/lib/manycc/toolchains"
@@ -141,12 +143,14 @@ def remove(name: str, env: Mapping[str, str]) -> Added:
         known = ", ".join(one.name for one in added(env)) or "none"
         raise ToolchainError(f"no toolchain {shown(name)} was added", f"those that were: {known}")
     try:
-        # Under a name of its own first: a node never sees half of it.
-        away = tempfile.mkdtemp(prefix=_STAGING, dir=os.path.dirname(one.folder))
-        os.rename(one.folder, os.path.join(away, name))
-        shutil.rmtree(away)
+        with _staged(os.path.dirname(one.folder)) as staging:
+            away = os.path.join(staging, TREE)
+            os.mkdir(away)
+            os.rename(one.folder, os.path.join(away, name))  # out of sight first: a node never sees half of it
+            shutil.rmtree(away)
     except OSError as error:
-        raise ToolchainError(f"{one.folder} cannot be removed", error.strerror or str(error)) from error
+        hint = f"sudo manycc toolchain remove {name}" if isinstance(error, PermissionError) else ""
+        raise ToolchainError(f"{one.folder} cannot be removed", error.strerror or str(error), hint) from error
     return one
 
 
@@ -208,7 +212,9 @@ def _check_linked(source: str) -> None:
     if not trusted(source):
         who = "root" if os.geteuid() == 0 else "you or root"
         raise ToolchainError(
-            f"{source} is not added", f"others than {who} can write there", f"manycc toolchain add --copy {source}"
+            f"{source} is not added",
+            f"others than {who} can write there",
+            f"manycc toolchain add --copy {shlex.quote(source)}",
         )
 
 

@@ -26,10 +26,7 @@ _PIECE: Final = MEBIBYTE
 _ZIP: Final = b"PK\x03\x04"
 _EXTENDED: Final = (tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE)
 _REGULAR: Final = (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE)
-_REFUSED: Final = {
-    tarfile.CHRTYPE: "a device", tarfile.BLKTYPE: "a device", tarfile.FIFOTYPE: "a FIFO",
-    tarfile.GNUTYPE_SPARSE: "a sparse file",
-}  # fmt: skip
+_REFUSED: Final = {tarfile.CHRTYPE: "a device", tarfile.BLKTYPE: "a device", tarfile.FIFOTYPE: "a FIFO"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,9 +15,9 @@ from typing import Final
 
 from manycc.errors import CompilerError
 from manycc.job import Toolchain
-from manycc.toolchain.canarysources import CANARIES, NOTICES, Canary
+from manycc.toolchain.canarysources import CANARIES, MACROS, NOTICES, Canary
 
-__all__ = ["CANARIES", "NOTICES", "Canaries", "Canary", "command"]
+__all__ = ["CANARIES", "MACROS", "NOTICES", "Canaries", "Canary", "command"]
 
 MAX_REMEMBERED: Final = 512
 

@@ -3,7 +3,8 @@
 Each touches what distributions configure differently (PIE, stack protector, CET, unwind
 tables, the package's name in .ident) and what depends on the processor or the language (TLS, varargs,
 atomics, vectors, floats, exceptions, templates; in assembly alignment, relaxation, sections). They need no header,
-and macros keep away what options forbid.
+and macros keep away what options forbid. What is written for C is compiled as C++, too: two packages' compilers may
+differ in a function with alloca, and in nothing else.
 """
 
 from __future__ import annotations
@@ -139,9 +140,9 @@ extern __thread struct node *current;
 static __thread unsigned turns;
 static const unsigned short steps[] = { 1, 2, 5, 14, 42, 132, 429, 1430, 4862, 16796 };
 
-int opened(int n, const char *from)
+int __attribute__((stack_protect)) opened(int n, const char *from)
 {
-    char fixed[40], *open = __builtin_alloca((size_type)n + 8);
+    char fixed[40], *open = (char *)__builtin_alloca((size_type)n + 8);
     struct { int before; char middle[16]; int after; } held;
     __builtin_memcpy(fixed, from, sizeof fixed);
     __builtin_memset(open, n, (size_type)n);
@@ -424,6 +425,8 @@ CANARIES: Final = (
     Canary("c++", "canary.cc", _CXX),
     Canary("c++", "floats.cc", _FLOATS),
     Canary("c", "more.c", _MORE),
+    Canary("c++", "plain.cc", _C),
+    Canary("c++", "more.cc", _MORE),
     Canary("assembler", "canary.s", _ASSEMBLY),
     Canary("assembler-with-cpp", "canary.S", _ASSEMBLY_WITH_CPP),
 )
@@ -436,6 +439,8 @@ int warned(int a, unsigned b, const char *text)
     for (;;) { int shadow = 3; if (a < b) break; a += shadow; }
     switch (a) { case 1: a++; case 2: break; }
     if (text == "text") a = 1000000 * 1000000;
+    __builtin_printf(text);
+    return __builtin_printf("%d", text);
 }
 int *address(void) { int here = 1; return &here; }
 #warning told
@@ -452,3 +457,6 @@ NOTICES: Final = (
     Canary("assembler-with-cpp", "notice.S", _NOTICE_OF_ASSEMBLER),
 )
 """What compilers have something to say about: are their messages the same, too, in the user's language?"""
+
+MACROS: Final = (Canary("c", "macros.c", "int macros;\n"), Canary("c++", "macros.cc", "int macros;\n"))
+"""Compiled so that all that a compiler predefines stands in the object: what no other canary asks about, too."""

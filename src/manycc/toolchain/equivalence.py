@@ -17,8 +17,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Final
 
+from manycc.command.drivers import CLANG
 from manycc.job import Toolchain
-from manycc.toolchain.canaries import CANARIES, NOTICES
+from manycc.toolchain import machines
+from manycc.toolchain.canaries import CANARIES, MACROS, NOTICES
 from manycc.toolchain.facts import difference, printable
 
 log = logging.getLogger(__name__)
@@ -27,7 +29,7 @@ MAX_VERDICTS: Final = 1000
 MAX_OPTIONS: Final = 2000
 """Characters of the options that a verdict shows."""
 _VERSION: Final = 1
-_GENERATION: Final = hashlib.sha256(repr((_VERSION, CANARIES, NOTICES)).encode()).hexdigest()
+_GENERATION: Final = hashlib.sha256(repr((_VERSION, CANARIES, NOTICES, MACROS)).encode()).hexdigest()
 """Names the set of canaries: what other ones have shown does not count."""
 _BASIC: Final = ("family", "version", "triple")
 """The facts that must be equal for canaries to be tried at all: they touch a part of a compiler only."""
@@ -74,6 +76,23 @@ def basic_difference(toolchain: Toolchain, offer: Offer) -> str:
     return ""
 
 
+def beyond_canaries(toolchain: Toolchain, offer: Offer, language: str, options: Sequence[str]) -> str:
+    """Why two compilers may make different objects of some sources, whatever canaries come to; "" if they may not.
+
+    GNU as cuts its output into pieces by what a block of memory holds, which depends on the size of its pointers.
+    At some of these cuts line information is encoded otherwise: in one of some thirty files.
+    """
+    if toolchain.kind == CLANG or not (toolchain.host and offer.host):
+        return ""  # clang is its own assembler
+    if machines.is_wide(toolchain.host) == machines.is_wide(offer.host):
+        return ""
+    assembler = [part for word in options if word.startswith("-Wa,") for part in word.split(",")]
+    debug = [word for word in (*options, *assembler) if word.startswith(("-g", "--g", "--debug"))]
+    if language.startswith("assembler") or (debug and debug[-1] != "-g0"):
+        return f"line information (-g) of assemblers on {toolchain.host} and on {offer.host} differs now and then"
+    return ""
+
+
 class Verdicts:
     """All that are known; read when made, written when there is a new one."""
 
@@ -114,7 +133,7 @@ class Verdicts:
             return {str(key): _verdict(item) for key, item in said["verdicts"].items()}
         except FileNotFoundError:
             return {}
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             log.warning("compilers will be proven again, for %s cannot be read: %s", self._path, error)
             return {}
 

@@ -15,6 +15,7 @@ import shlex
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final
 
+from manycc.command.drivers import ZIG, is_zig
 from manycc.job import Toolchain
 from manycc.toolchain import machines, probe
 from manycc.toolchain.parts import Driver, Parts
@@ -60,6 +61,8 @@ _words: Final = {
 
 async def find(driver: Driver, parts: Parts, env: Mapping[str, str]) -> dict[str, str]:
     """The facts of an examined compiler. Raises CompilerError."""
+    if is_zig(driver.path):  # which makes code for any target, and nothing stands in for it
+        return {"family": ZIG, "version": driver.package}
     return await _ask(
         driver.path, driver.kind, driver.version, (), parts.programs.get("as", ""), "cc1plus" in parts.programs, env,
         driver.said, parts.macros,

@@ -221,7 +221,7 @@ class Identifier:
             kind=driver.kind,
             version=driver.version,
             target=driver.target,
-            label=f"{driver.kind} {driver.version}{package} {driver.target}",
+            label=f"{driver.kind} {driver.version}{package} {driver.target}".rstrip(),
             files=ordered,
             links=tuple(sorted(links.items())),
             components=components,

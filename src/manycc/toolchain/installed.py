@@ -13,13 +13,12 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final
 
-from manycc.command.drivers import compiler_kind, is_cxx
+from manycc.command.drivers import ZIG, compiler_kind, is_cxx, is_zig
 from manycc.errors import NotDistributable
 from manycc.toolchain import elf, machines
 from manycc.toolchain.parts import admit
 from manycc.toolchain.paths import DEFAULT_PATH, trusted, walk
 
-ZIG: Final = "zig"
 PATH: Final = "PATH"
 ADDED: Final = "added"
 FOUND: Final = "found"
@@ -86,11 +85,12 @@ def installed(env: Mapping[str, str], folders: Sequence[str] = ()) -> list[Found
 def look_at(path: str) -> Found:
     """What can be said of a driver without running it."""
     name = os.path.basename(path)
-    kind = compiler_kind(name) or ZIG
+    kind = ZIG if is_zig(name) else compiler_kind(name) or ZIG
     found = Found(path, kind, is_cxx(name), FOUND)
     try:
         real = walk(path)[0] if kind == ZIG else admit(path)
-        found.kind = compiler_kind(os.path.basename(real)) or kind
+        if kind != ZIG:
+            found.kind = compiler_kind(os.path.basename(real)) or kind
         found.host = machines.host_of(real)
         if kind == ZIG and not elf.first_bytes(real, 4).startswith(elf.MAGIC):
             found.refused = f"{path} is no program"

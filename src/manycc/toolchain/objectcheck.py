@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
+from manycc.command.drivers import driver_words
 from manycc.errors import CompilerError
 from manycc.job import Toolchain
 from manycc.toolchain import elf, facts, probe
@@ -192,8 +193,9 @@ async def _ask(toolchain: Toolchain, options: Sequence[str], env: Mapping[str, s
 
 def _abi_options(argv: Sequence[str]) -> tuple[str, ...]:
     """The options of a command that choose a machine, an ABI or a format, for the compiler or the assembler."""
-    options: list[str] = []
-    rest = iter(argv[1:])
+    words = driver_words(argv)
+    options = list(argv[1:words])
+    rest = iter(argv[words:])
     for argument in rest:
         if argument in ("-target", "-Xassembler"):
             options += [argument, next(rest, "")]

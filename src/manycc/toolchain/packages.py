@@ -67,10 +67,10 @@ def apt_packages(what: Wanted, native: str) -> list[str]:
     return [f"gcc{middle}{ending}", f"g++{middle}{ending}"]
 
 
-def apt_command(packages: Sequence[str], simulate: bool = False) -> list[str]:
-    """The command that installs them."""
-    words = ["apt-get", "install", "-y", "--no-install-recommends", "-o", f"DPkg::Lock::Timeout={_LOCK_LIMIT}"]
-    return [*words, *(["--simulate"] if simulate else []), *packages]
+def apt_command(packages: Sequence[str]) -> list[str]:
+    """The command that installs them, and takes no other away: cross compilers are in conflict with gcc-multilib."""
+    options = ["-y", "--no-remove", "--no-install-recommends", "-o", f"DPkg::Lock::Timeout={_LOCK_LIMIT}"]
+    return ["apt-get", "install", *options, *packages]
 
 
 def check_apt(what: Wanted, packages: Sequence[str]) -> str:

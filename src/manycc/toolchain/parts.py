@@ -17,14 +17,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from manycc.command.drivers import is_wrapper
+from manycc.command.drivers import is_wrapper, is_zig, words_to_ask
 from manycc.errors import CompilerError, NotDistributable
 from manycc.reasons import Reason
 from manycc.toolchain import elf, probe
 from manycc.toolchain.paths import find_program, walk
 
 _compiler_name: Final = re.compile(
-    r"(?:[\w.+]+-)*(?:gcc|g\+\+|c\+\+|cc|c89|c99|clang|clang\+\+)(?:-?\d+(?:\.\d+)*)?(?:-(?:posix|win32))?"
+    r"(?:[\w.+]+-)*(?:gcc|g\+\+|c\+\+|cc|c89|c99|clang|clang\+\+)(?:-?\d+(?:\.\d+)*)?(?:-(?:posix|win32))?|zig"
 )
 _gcc_version: Final = re.compile(r"^gcc version (\S+)(?: \d+)?(?: \([a-z]+\))?\s*(?:.*?\((.*)\))?\s*$", re.MULTILINE)
 _clang_version: Final = re.compile(r"^(.*?)\s*clang version (\S+)\s*(?:\((.*)\))?\s*$", re.MULTILINE)
@@ -32,6 +32,7 @@ _target: Final = re.compile(r"^Target: (\S+)$", re.MULTILINE)
 _ran_as: Final = re.compile(r"^COLLECT_GCC=(.*)$", re.MULTILINE)
 _specs: Final = re.compile(r"^Reading specs from (.+)$", re.MULTILINE)
 _gcc_used: Final = re.compile(r"^Selected GCC installation: (.+)$", re.MULTILINE)
+_zig_library: Final = re.compile(r' "-isystem" "([^"]*)/include" ')
 _configuration: Final = re.compile(r"^Configuration file: (.+)$", re.MULTILINE)
 
 
@@ -72,7 +73,7 @@ async def examine(path: str, env: Mapping[str, str]) -> Driver:
     is ever run. Raises NotDistributable (COMPILER_WRAPPER, NOT_A_COMPILER), CompilerError.
     """
     real = admit(path)
-    said = (await probe.run([path, "-v", "-###", "-c", "-x", "c", "/dev/null"], env)).stderr
+    said = (await probe.run([path, *words_to_ask(path), "-v", "-###", "-c", "-x", "c", "/dev/null"], env)).stderr
     target = _target.search(said)
     if target is None:
         raise NotDistributable(Reason.NOT_A_COMPILER, f"{path} does not answer as one")
@@ -86,6 +87,9 @@ async def examine(path: str, env: Mapping[str, str]) -> Driver:
         ran = _frontend(said)
         if not ran or os.path.realpath(ran) != real:
             raise NotDistributable(Reason.COMPILER_WRAPPER, f"{path} runs {ran or 'another program'}")
+        if is_zig(path):
+            number = (await probe.run([path, "version"], env)).stdout.strip()
+            return Driver(path, real, "clang", version[2], f"zig {number}", "", said)
         package = " ".join(text for text in (version[1], version[3]) if text)
         return Driver(path, real, "clang", version[2], package, target[1], said)
     raise NotDistributable(Reason.NOT_A_COMPILER, f"{path} is neither gcc nor clang")
@@ -93,10 +97,14 @@ async def examine(path: str, env: Mapping[str, str]) -> Driver:
 
 async def find_parts(driver: Driver, env: Mapping[str, str]) -> Parts:
     """The parts of an examined compiler. Raises CompilerError, NotDistributable (ENVIRONMENT)."""
-    parts = await (_gcc_parts(driver, env) if driver.kind == "gcc" else _clang_parts(driver, env))
+    if is_zig(driver.path):
+        parts = _zig_parts(driver)
+    else:
+        parts = await (_gcc_parts(driver, env) if driver.kind == "gcc" else _clang_parts(driver, env))
     # Without the C library's own predefinitions (stdc-predef.h), which are a header and no part. Some
     # compilers define _FORTIFY_SOURCE, but only where they optimise.
-    answer = await probe.run([driver.path, "-O2", "-nostdinc", "-dM", "-E", "-x", "c", "/dev/null"], env)
+    words = words_to_ask(driver.path)
+    answer = await probe.run([driver.path, *words, "-O2", "-nostdinc", "-dM", "-E", "-x", "c", "/dev/null"], env)
     if answer.code:
         raise CompilerError(f"{driver.path} does not tell its predefined macros", answer.stderr.strip()[:200])
     parts.macros = answer.stdout
@@ -126,6 +134,8 @@ def admit(path: str) -> str:
     name = os.path.basename(real)
     if not start.startswith(elf.MAGIC) or not os.access(real, os.X_OK) or not _compiler_name.fullmatch(name):
         raise NotDistributable(Reason.NOT_A_COMPILER, f"{path} is {real}" if real != path else path)
+    if is_zig(path) != is_zig(real):
+        raise NotDistributable(Reason.NOT_A_COMPILER, f"{path} is {real}")
     return real
 
 
@@ -191,6 +201,19 @@ async def _clang_parts(driver: Driver, env: Mapping[str, str]) -> Parts:
         if _includes_more(path):
             raise NotDistributable(Reason.ENVIRONMENT, f"{path} includes further files")
     parts.data["configuration"] = configurations
+    return parts
+
+
+def _zig_parts(driver: Driver) -> Parts:
+    """One program, and the file by which it knows the folder of its headers."""
+    found = _zig_library.search(driver.said)
+    if found is None:
+        raise CompilerError(f"{driver.path} does not tell where its headers are")
+    library = os.path.join(probe.CWD, found[1])  # some releases spell it from the working folder
+    parts = Parts({"driver": driver.path}, {"library": [f"{library}/std/std.zig"]})
+    preferred = os.path.join(os.path.dirname(driver.real), "lib/zig/std/std.zig")
+    if not os.path.exists(preferred):
+        parts.absent.append(preferred)
     return parts
 
 

@@ -10,7 +10,7 @@ import os
 import shutil
 import stat
 from collections.abc import Iterable, Iterator
-from typing import Final
+from typing import BinaryIO, Final
 
 from manycc.errors import ToolchainError, shown
 
@@ -19,6 +19,8 @@ _MAX_NAME: Final = 255
 _MAX_PATH: Final = 2048
 _MAX_DEPTH: Final = 64
 _MAX_LINKS: Final = 40
+_MAX_STEPS: Final = 5_000_000
+"""Names on the ways of all links together: each may cross others that have a thousand names each."""
 _LEFT_FREE: Final = 256 * MEBIBYTE
 """What stays free on the disk."""
 
@@ -40,6 +42,7 @@ class Planter:
         self._entries = entries
         self._size = size
         self._room = max(0, shutil.disk_usage(root).free - _LEFT_FREE)
+        self._steps = _MAX_STEPS
         self._known: dict[_Place, str] = {(): _FOLDER}  # a link's target, which is neither "" nor holds a "\0"
 
     def folder(self, name: str) -> None:
@@ -122,6 +125,9 @@ class Planter:
         crossed = 0
         while ahead:
             name = ahead.pop()
+            self._steps -= 1
+            if self._steps < 0:
+                raise ToolchainError("", "its links lead through each other more than a toolchain's do")
             if name in ("", "."):
                 continue
             if name == "..":
@@ -141,43 +147,68 @@ class Planter:
 
 
 def copy(source: str, root: str, entries: int, size: int) -> None:
-    """Copy the tree below the folder ``source`` into ``root``, by the same rules. Raises ToolchainError, OSError."""
+    """Copy the tree below the folder ``source`` into ``root``, by the same rules. Raises ToolchainError, OSError.
+
+    Who can write there may put links in the place of files meanwhile, to what only this user can read: so each
+    name is opened in the folder that was opened before it, and never through a link.
+    """
     planter = Planter(root, entries, size)
     first: dict[tuple[int, int], str] = {}
-    ahead = [""]
-    while ahead:
-        above = ahead.pop()
-        with os.scandir(os.path.join(source, above)) as found:
-            for entry in found:
-                name = os.path.join(above, entry.name)
-                status = entry.stat(follow_symlinks=False)
-                if stat.S_ISDIR(status.st_mode):
-                    planter.folder(name)
-                    ahead.append(name)
-                elif stat.S_ISLNK(status.st_mode):
-                    planter.link(name, os.readlink(entry.path))
-                elif not stat.S_ISREG(status.st_mode):
-                    raise ToolchainError("", f"{shown(entry.path)} is no file, folder or link")
-                elif status.st_mode & (stat.S_ISUID | stat.S_ISGID):
-                    raise ToolchainError("", f"{shown(entry.path)} would run as another user (set-user-ID)")
-                elif (status.st_dev, status.st_ino) in first:
-                    planter.same(name, first[status.st_dev, status.st_ino])
-                else:
-                    if status.st_nlink > 1:
-                        first[status.st_dev, status.st_ino] = name
-                    executable = bool(status.st_mode & 0o111)
-                    planter.file(name, status.st_size, executable, _read(entry.path, status.st_size))
+    source = os.path.realpath(source)
+    for folder, folders, others, descriptor in os.fwalk(source, onerror=_raise):
+        above = os.path.relpath(folder, source)
+        for base in (*folders, *others):
+            name = os.path.normpath(os.path.join(above, base))
+            path = os.path.join(source, name)
+            status = os.stat(base, dir_fd=descriptor, follow_symlinks=False)
+            if stat.S_ISDIR(status.st_mode):
+                planter.folder(name)
+            elif stat.S_ISLNK(status.st_mode):
+                planter.link(name, os.readlink(base, dir_fd=descriptor))
+            elif not stat.S_ISREG(status.st_mode):
+                raise ToolchainError("", f"{shown(path)} is no file, folder or link")
+            else:
+                with _opened(base, descriptor, path) as file:
+                    _copy_file(planter, name, path, file, first)
     planter.finish()
 
 
-def _read(path: str, size: int) -> Iterator[bytes]:
-    with open(path, "rb", buffering=0) as file:
-        while size:
-            piece = file.read(min(size, MEBIBYTE))
-            if not piece:
-                raise ToolchainError("", f"{shown(path)} became shorter while it was copied")
-            size -= len(piece)
-            yield piece
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def _opened(base: str, folder: int, path: str) -> BinaryIO:
+    """A file in an open folder. Raises OSError, also for a link; never waits, as for a FIFO's other end."""
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        return open(os.open(base, flags, dir_fd=folder), "rb", buffering=0)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, path) from error
+
+
+def _copy_file(planter: Planter, name: str, path: str, file: BinaryIO, first: dict[tuple[int, int], str]) -> None:
+    """``first``: by device and inode, the names of files that have several."""
+    status = os.fstat(file.fileno())
+    key = (status.st_dev, status.st_ino)
+    if not stat.S_ISREG(status.st_mode):
+        raise ToolchainError("", f"{shown(path)} is no file, folder or link")
+    if status.st_mode & (stat.S_ISUID | stat.S_ISGID):
+        raise ToolchainError("", f"{shown(path)} would run as another user (set-user-ID)")
+    if key in first:
+        planter.same(name, first[key])
+        return
+    if status.st_nlink > 1:
+        first[key] = name
+    planter.file(name, status.st_size, bool(status.st_mode & 0o111), _read(file, path, status.st_size))
+
+
+def _read(file: BinaryIO, path: str, size: int) -> Iterator[bytes]:
+    while size:
+        piece = file.read(min(size, MEBIBYTE))
+        if not piece:
+            raise ToolchainError("", f"{shown(path)} became shorter while it was copied")
+        size -= len(piece)
+        yield piece
 
 
 def _parts(name: str) -> _Place:
@@ -187,7 +218,9 @@ def _parts(name: str) -> _Place:
         raise ToolchainError("", f"{shown(name)} is an absolute path")
     if ".." in parts:
         raise ToolchainError("", f"{shown(name)} leads outside")
-    if "\0" in name or len(os.fsencode(name)) > _MAX_PATH or len(parts) > _MAX_DEPTH:
+    if "\0" in name:
+        raise ToolchainError("", f"the name {shown(name)} holds a NUL")
+    if len(os.fsencode(name)) > _MAX_PATH or len(parts) > _MAX_DEPTH:
         raise ToolchainError("", f"the name {shown(name)} is too long")
     if any(len(os.fsencode(part)) > _MAX_NAME for part in parts):
         raise ToolchainError("", f"the name {shown(name)} is too long")

@@ -5,13 +5,18 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import tempfile
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
+from manycc.command.drivers import is_zig, private_cache
 from manycc.errors import CompilerError
 
 TIME_LIMIT: Final = 30.0
 """Seconds for one question. A compiler under emulation on a loaded machine needs a few."""
+
+CWD: Final = "/"
+"""Where questions are asked."""
 
 MAX_OUTPUT: Final = 8 * 1024 * 1024
 
@@ -43,6 +48,9 @@ async def run(argv: Sequence[str], env: Mapping[str, str], *, time_limit: float 
     Raises CompilerError if it cannot be started, talks without end or exceeds ``time_limit`` seconds;
     it and its children are killed then, as they are when the task is cancelled.
     """
+    if is_zig(argv[0]) and "ZIG_GLOBAL_CACHE_DIR" not in env:  # it does nothing without a cache
+        with tempfile.TemporaryDirectory(prefix="manycc-", ignore_cleanup_errors=True) as folder:
+            return await run(argv, {**env, **private_cache(folder)}, time_limit=time_limit)
     try:
         process = await asyncio.create_subprocess_exec(
             *argv,
@@ -50,7 +58,7 @@ async def run(argv: Sequence[str], env: Mapping[str, str], *, time_limit: float 
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             env=env,
-            cwd="/",
+            cwd=CWD,
             start_new_session=True,
         )
     except (OSError, ValueError) as error:

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import AsyncIterator, Sequence
 from typing import Final, NamedTuple
 
+from manycc.command.drivers import words_to_ask
 from manycc.errors import CompilerError
 from manycc.job import Toolchain
 from manycc.toolchain import canaries, probe
@@ -92,7 +93,7 @@ async def _compile(toolchain: Toolchain, flags: tuple[str, ...], canary: Canary,
         with open(source, "w", encoding="ascii") as file:
             file.write(canary.text)
         words = canaries.command(flags, canary._replace(name=source))
-        answer = await probe.run([toolchain.driver, *words, "-o", output], env)
+        answer = await probe.run([toolchain.driver, *words_to_ask(toolchain.driver), *words, "-o", output], env)
         if answer.code:
             return b"", next(iter(answer.stderr.splitlines()), f"exit code {answer.code}")
         with open(output, "rb") as file:

@@ -66,11 +66,11 @@ class ByHand:
         prepared = await agent.preparer.prepare(agent.preparer.key(request), request, agent.view.now())
         job = prepared.job
         host, pool = await self._choose(request, prepared.toolchain, wanted)
-        host.busy += 1
+        grant = pool.hold(host)
         try:
             outcome = await host.backend.run(job)
         finally:
-            pool.release(host)
+            pool.release(grant)
         if must_repeat(prepared, outcome):
             raise BackendError(Reason.REMOTE_ERROR, f"exit code {outcome.exit_code}")
         outputs.verify(job, outcome.outputs, agent.runner.expected(prepared), outcome.exit_code)

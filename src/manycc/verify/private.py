@@ -36,6 +36,8 @@ from typing import Any, Final
 
 import msgpack
 
+from manycc.command.drivers import is_zig, private_cache
+
 MAX_TEXT: Final = 16 * 1024 * 1024
 SCRATCH_BYTES: Final = 1024 * 1024 * 1024
 FULL_BELOW: Final = 1024 * 1024
@@ -212,6 +214,8 @@ def _mounts() -> list[str]:
 
 def _compile(spec: dict[str, Any], temporary: str) -> dict[str, Any]:
     environment = {**spec["env"], "TMPDIR": temporary, "MANYCC_DISABLE": "1"}
+    if is_zig(spec["argv"][0]):
+        environment |= private_cache(temporary)
     error_read, error_write = os.pipe() if spec["columns"] is None else _terminal(spec["columns"])
     ours_read, ours_write = os.pipe()
 

@@ -83,7 +83,10 @@ def decompress(block: bytes, limit: int) -> bytes:
         except lzokay.LzokayError:
             # Its text can hold the data itself.
             raise WireError("a damaged LZO block") from None
-    return filled[: len(filled.rstrip(b"\0")) - _MARKED]
+    length = len(filled.rstrip(b"\0")) - _MARKED
+    if length < 0:  # the block's last instruction took the mark for its own
+        raise WireError("a damaged LZO block")
+    return filled[:length]
 
 
 def _need() -> None:

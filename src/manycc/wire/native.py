@@ -39,13 +39,14 @@ node → agent::
           {"fingerprint", "label", "driver", "facts": {name: text}}: the agent proves it by canaries
     [WANTED, tc]                               send its FILES: it can be served if it is shipped
     [STATE, {"slots", "busy", "queued", "load", "memory_free", "closing"}]     pushed
-    [MISSING, id, [digest, …], [offset, …]]    send these contents (asked once per connection), each from an
-          offset on (no list: 0); id: the job's, or SHIPPED | tc for the files of a toolchain
+    [MISSING, id, [digest, …]]                 send these contents, of a job (asked once per connection)
+    [MISSING, SHIPPED | tc, [digest, …], [offset, …]]     send these files of a toolchain, each from an offset on
     [OUTPUT, id, index, zdata]                 a piece of a large output, before RESULT, in order
     [RESULT, id, exit_code, stdout, stderr, outputs, info]
           outputs: [[path, mode, size, digest, zdata | None], …], None where OUTPUT pieces came;
           stdout and stderr: zstd frames, empty for empty;
-          info: {"cached": bool, "cpu", "wall", "wait", "stage", "rss", "signal"}
+          info: {"cached": bool, "cpu", "wall", "wait", "stage", "fetch", "took", "rss", "signal"}: took is the
+          time from the JOB to its answer; fetch, that in which contents came; wait, that for a slot
     [REFUSED, id, code, sentence]              code: a Reason's code; the job did not run, or not to its end
     [PONG, n]
     [BYE, sentence, code]                      the node closes the connection: no job on it will be answered any more

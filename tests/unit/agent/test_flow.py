@@ -66,6 +66,8 @@ class FakeNode:
     why = ""
     exact = True
     kind = "manycc node"
+    memory_free = None
+    told = 0.0
 
     def __init__(self, name: str, outcome: Callable[[Job], Awaitable[Outcome]]) -> None:
         self.name = name

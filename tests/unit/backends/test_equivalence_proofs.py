@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from manycc.backends import equivalent
 from manycc.backends.equivalent import Equivalence, calls_itself_otherwise, read_offer
 from manycc.backends.localcpp import LocalRuns
 from manycc.errors import BackendError, BackendGone, BackendRefused, WireError
@@ -99,12 +100,12 @@ def test_equal_canaries_prove(tmp_path: Path, gcc: Toolchain) -> None:
         assert repair.ident == gcc.facts["ident"] and repair.options == ()
         assert "/usr/include" in repair.search
         assert sorted(os.path.basename(one.source) for one, _ in node.asked) == [
-            "canary.c", "floats.c", "more.c", "notice.c",
+            "canary.c", "floats.c", "macros.c", "more.c", "notice.c", "notice.c",
         ]  # fmt: skip
         await proofs.prove(job(gcc, "-O1 -DX -g -Wall -c b.c", tmp_path), offer, "node", node.run)
-        assert len(node.asked) == 4  # the same options, whatever else there is
+        assert len(node.asked) == 6  # the same options, whatever else there is
         await proofs.prove(job(gcc, "-O0 -c b.c", tmp_path), offer, "node", node.run)
-        assert len(node.asked) == 7  # others; what it says is known
+        assert len(node.asked) == 10  # others; what it says is known
         assert os.listdir(tmp_path / "canaries") and not [
             name for name in os.listdir(tmp_path / "canaries") if os.path.isdir(tmp_path / "canaries" / name)
         ]
@@ -120,6 +121,8 @@ def test_equal_canaries_prove(tmp_path: Path, gcc: Toolchain) -> None:
         (["-O2"], "-O1 -g", {}, "with -O1 -g"),
         (["-fno-such-option"], "-O1", {}, "exit code"),
         (["-Wno-shadow", "-fdiagnostics-color=always"], "-O1", {}, "says something else of notice.c"),
+        (["-Wformat-security"], "-O1", {}, "says something else of notice.c with -Wall"),
+        (["-DNEW=1"], "-O1", {}, "what gcc there there predefines with -O1 differs"),
     ],
 )
 def test_the_first_difference_is_named(
@@ -177,6 +180,30 @@ def test_what_went_wrong_on_the_way_is_no_verdict(tmp_path: Path, gcc: Toolchain
     with_proofs(tmp_path, test)
 
 
+def test_a_canary_that_does_not_end(tmp_path: Path, gcc: Toolchain, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A compiler there that hangs keeps no job waiting for long, and is left alone for a good while."""
+    monkeypatch.setattr(equivalent, "CANARY_S", 0.05)
+    monkeypatch.setattr(equivalent, "DOUBT_S", 0.0)
+    wanted, offer = job(gcc, "-O1 -c a.c", tmp_path), offered(gcc)
+    given_up: list[str] = []
+
+    async def hang(trial: Job, repair: Repair) -> Outcome:
+        try:
+            return await asyncio.get_running_loop().create_future()
+        finally:
+            given_up.append(os.path.basename(trial.source))
+
+    async def test(proofs: Equivalence) -> None:
+        with pytest.raises(BackendError) as late:
+            await proofs.prove(wanted, offer, "node", hang)
+        assert late.value.reason is Reason.NODE_TIMEOUT
+        assert {"canary.c", "floats.c", "more.c"} <= set(given_up)
+        assert "canary.c was not compiled there within" in proofs.objection(wanted, offer, "node")
+        assert proofs.objection(wanted, offer, "another") == ""
+
+    with_proofs(tmp_path, test)
+
+
 def test_defaults_that_differ_are_stated(tmp_path: Path, gcc: Toolchain) -> None:
     """The node is told to have them; what the command chooses itself is left to it."""
     if gcc.facts.get("pie") != "PIE":
@@ -203,7 +230,26 @@ def test_other_messages_of_a_locale(tmp_path: Path, gcc: Toolchain) -> None:
         await proofs.prove(wanted, offer, "node", node.run)
         before = len(node.asked)
         await proofs.prove(replace(wanted, env=(("LANG", "C.UTF-8"),)), offer, "node", node.run)
-        assert [os.path.basename(one.source) for one, _ in node.asked[before:]] == ["notice.c"]
+        assert [os.path.basename(one.source) for one, _ in node.asked[before:]] == ["notice.c", "notice.c"]
+
+    with_proofs(tmp_path, test)
+
+
+def test_options_that_a_source_sets_for_itself(tmp_path: Path, gcc: Toolchain) -> None:
+    """No canary was compiled with these, and two packages of one version may differ under any option."""
+    wanted = job(gcc, "-O1 -c a.c", tmp_path)
+    offer = offered(gcc)
+
+    async def test(proofs: Equivalence) -> None:
+        node = Played()
+        await proofs.prove(wanted, offer, "node", node.run)
+        before = len(node.asked)
+        inputs = Inputs([], "scan", True, False, options=True)
+        with pytest.raises(BackendRefused) as refused:
+            await proofs.prove(replace(wanted, inputs=inputs), offer, "node", node.run)
+        assert refused.value.reason is Reason.NOT_EQUIVALENT
+        assert "a source sets options for its own code" in refused.value.detail
+        assert len(node.asked) == before
 
     with_proofs(tmp_path, test)
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from manycc.backends.equivalent import _beyond_canaries
 from manycc.job import Toolchain
-from manycc.toolchain.equivalence import Offer
+from manycc.toolchain.equivalence import Offer, beyond_canaries
 from manycc.toolchain.machines import is_wide
 
 
@@ -33,6 +32,10 @@ def test_narrow(host: str) -> None:
         ("arm", "x86-64", "gcc", "c", ("-O2", "-g"), True),
         ("x86-64", "arm", "gcc", "c++", ("-ggdb3",), True),
         ("arm", "x86-64", "gcc", "assembler", ("-O2",), True),
+        ("arm", "x86-64", "gcc", "c", ("--debug",), True),
+        ("arm", "x86-64", "gcc", "c", ("-Wa,--noexecstack,--gdwarf-5",), True),
+        ("arm", "x86-64", "gcc", "c", ("-Xassembler", "--gen-debug", "-g0", "-Wa,-g"), True),
+        ("arm", "x86-64", "gcc", "c", ("-O2", "-Wa,--noexecstack"), False),
         ("arm", "x86-64", "gcc", "c", ("-O2",), False),
         ("arm", "x86-64", "gcc", "c", ("-g", "-g0"), False),
         ("arm", "x86", "gcc", "c", ("-g",), False),
@@ -44,4 +47,4 @@ def test_line_information(
     here: str, there: str, kind: str, language: str, options: tuple[str, ...], refused: bool
 ) -> None:
     offer = Offer("o", "gcc", "/usr/bin/gcc", {}, there)
-    assert bool(_beyond_canaries(toolchain(here, kind), offer, language, options)) is refused
+    assert bool(beyond_canaries(toolchain(here, kind), offer, language, options)) is refused

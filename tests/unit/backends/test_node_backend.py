@@ -227,6 +227,56 @@ def test_a_question_that_a_cancelled_job_left_behind_breaks_nothing(tmp_path: Pa
     play(test)
 
 
+def test_what_only_a_cancelled_job_asked_for_is_not_sent_any_more(tmp_path: Path) -> None:
+    async def test(node: PlayedNode, backend: NodeBackend) -> None:
+        items = [source(tmp_path / f"{name}.h", name * 4 * native.MAX_PIECE) for name in "ab"]
+        task = asyncio.create_task(backend.run(job(*items)))
+        number = (await node.next(native.JOB))[1]
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        node.say([native.MISSING, number, [item.digest for item in items]])
+        assert (await node.next(native.CANCEL))[1] == number
+        # Whoever needs the same asks for it again, and gets it.
+        assert (await node.next(native.GONE))[1:] == [number, items[0].digest]
+        task = asyncio.create_task(backend.run(job(*items)))
+        again = (await node.next(native.JOB))[1]
+        node.say([native.MISSING, again, [items[0].digest]])
+        assert (await node.next(native.BLOB))[1:4] == [items[0].digest, items[0].size, 0]
+        node.result(again)
+        await task
+
+    play(test)
+
+
+def test_what_it_says_of_memory_and_slots_counts_at_once() -> None:
+    async def test(node: PlayedNode, backend: NodeBackend) -> None:
+        news = asyncio.Event()
+        backend.on_change(news.set)
+
+        async def say(**state: Any) -> None:
+            before = backend.told
+            node.say([native.STATE, {"slots": 3, "busy": 1, "queued": 0, "memory_free": 0, **state}])
+            while backend.told == before:
+                await asyncio.sleep(0.001)
+
+        assert backend.memory_free is None
+        await say(memory_free=900 << 20, busy=2)
+        assert (backend.memory_free, backend.others, backend.slots) == (900 << 20, 2, 3)
+        news.clear()
+        await say(memory_free=890 << 20)
+        assert not news.is_set(), "nobody need be woken"
+        await say(memory_free=990 << 20)
+        assert news.is_set(), "somebody may wait for that"
+        await say(slots=1)
+        assert backend.slots == 1
+        news.clear()
+        await say(slots=3)
+        assert news.is_set() and backend.slots == 3
+
+    play(test)
+
+
 def test_contents_are_not_sent_for_ever(tmp_path: Path) -> None:
     async def test(node: PlayedNode, backend: NodeBackend) -> None:
         item = source(tmp_path / "a.c", "int x;")

@@ -129,6 +129,24 @@ def test_a_node_that_takes_nothing_is_given_up(tmp_path: Path, monkeypatch: pyte
     run(body)
 
 
+def test_what_is_asked_for_in_the_moment_in_which_all_was_sent(tmp_path: Path) -> None:
+    async def body(node: Node) -> None:
+        toolchain = made(tmp_path, b"first", b"second")
+        first, second = (file.digest for file in toolchain.files)
+        node.sending.wanted(1, toolchain)
+        node.sending.missing(1, [first], [0])
+        task = node.sending._task
+        assert task is not None
+        while not task.done():  # the callback that notes its end comes in the loop's next turn
+            await asyncio.sleep(0)
+        assert node.sending._task is task
+        node.sending.missing(1, [second], [0])
+        await idle(node)
+        assert (node.content(first), node.content(second)) == (b"first", b"second")
+
+    run(body)
+
+
 def test_a_verdict_ends_it(tmp_path: Path) -> None:
     async def body(node: Node) -> None:
         toolchain = made(tmp_path, os.urandom(200 * PIECE), b"never")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from manycc.cli.parallel import fill_in, make_has_jobs, ninja_has_jobs
+from manycc.cli.parallel import fill_in, make_has_jobs, ninja_has_jobs, told_jobs
 
 
 @pytest.mark.parametrize(
@@ -75,3 +75,26 @@ def test_make_itself_understands_the_flags(flags: str, tmp_path: Path) -> None:
     assert done.stdout.startswith("k") is ("k" in flags.replace("--no-print-directory", ""))
     assert ("X=" in done.stdout) is ("X=" in flags)
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("command", "env", "jobs"),
+    [
+        ("make -j4 all", {}, 4),
+        ("make -j 4", {"MAKEFLAGS": "-j9"}, 4),
+        ("make all", {"MAKEFLAGS": "-j9 -k"}, 9),
+        ("/usr/bin/make --jobs=12", {}, 12),
+        ("make", {}, 0),
+        ("make -j", {}, 0),
+        ("make -- -j4", {}, 0),
+        ("ninja -C out -j7", {"MAKEFLAGS": "-j9"}, 7),
+        ("ninja", {"MAKEFLAGS": "-j9"}, 0),
+        ("cmake --build out", {"CMAKE_BUILD_PARALLEL_LEVEL": "5", "MAKEFLAGS": "-j9"}, 5),
+        ("cmake --build out --parallel 3", {"CMAKE_BUILD_PARALLEL_LEVEL": "5"}, 3),
+        ("cmake --build out -- -j6", {"CMAKE_BUILD_PARALLEL_LEVEL": "5"}, 6),
+        ("make -j99999999999", {}, 0),
+        ("./build.sh -j3", {"MAKEFLAGS": "-j9"}, 0),
+    ],
+)
+def test_how_many_jobs_a_tool_was_told(command: str, env: dict[str, str], jobs: int) -> None:
+    assert told_jobs(command.split(), env) == jobs

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from cli_support import STATUS, Cli, ControlAgent, as_json
 
+from manycc.monitor.records import read
+
 READY = STATUS | {"hosts": STATUS["hosts"][:1], "jobs": {"running": 0, "waiting": 0, "local": 0}}
 
 BUILD = """
@@ -53,6 +55,9 @@ def test_the_build_sees_hosts_names_jobs_and_its_id(cli: Cli, home: Path, tools:
     assert lines[0].startswith("manycc: 2 jobs in ")
     assert lines[0].endswith(": 1 on nodes (50 %), 1 here")
     assert "  here 1: links, or does nothing that can be sent [not-compile]" in lines
+    assert lines[-1].startswith("  What limited it cannot be told: ")  # the times of these jobs are made up
+    (note,) = [line for line in read(str(home / "state" / "samples.jsonl")) if "run" in line]
+    assert (note["run"], note["tool"], note["jobs"]) == (seen["MANYCC_RUN"], os.path.basename(build[0]), 0)
     assert "\x1b" not in done.stderr
 
 

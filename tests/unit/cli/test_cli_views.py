@@ -13,6 +13,7 @@ from cli_support import STATUS, Cli, ControlAgent, as_json
 
 from manycc.cli.stats import parse_when
 from manycc.monitor.records import RecordLog
+from manycc.monitor.samples import RunNote, Sample
 from manycc.wire.launcher import Request
 
 ANSWER: dict[str, Any] = {
@@ -108,7 +109,29 @@ def test_stats_json(cli: Cli, recorded: float, argv: list[str], jobs: tuple[int,
     answer = json.loads(cli("stats", "--json", *argv).stdout)
     assert tuple(answer["jobs"].values()) == jobs
     assert list(answer["jobs"]) == ["total", "remote", "cached", "local", "failed_over"]
-    assert set(answer) == {"jobs", "reasons", "bytes", "hosts", "time", "inputs", "verify"}
+    assert set(answer) == {"jobs", "reasons", "bytes", "hosts", "time", "inputs", "verify", "limit"}
+
+
+def test_stats_say_what_limited_a_run(cli: Cli, home: Path) -> None:
+    begun = time.time() - 100
+    log = RecordLog(str(home / "state" / "jobs.jsonl"))
+    seen = RecordLog(str(home / "state" / "samples.jsonl"))
+    for number in range(10):
+        seen.write(Sample(begun + number, number, 0.4 * number, 4.0, "machine", 7, slots=6, taken=1).as_record())
+        phases = {"remote": 0.95, "total": 0.95}
+        log.write({"t": begun + number + 1, "run": "r", "reason": "remote", "host": "pi", "phases": phases})
+    seen.write(RunNote("r", begun + 10, 10.0, "ninja", 1).as_record())
+    sentence = (
+        "Limited by ninja's parallelism: for 9.5 of 10.0 s -j1 kept 1 job under way while the hosts have 6 slots; "
+        "-j6 would save up to 7.9 s (estimate)."
+    )
+    for words in (["--last"], ["--run", "r"]):
+        assert f"  {sentence}\n" in cli("stats", *words).stdout
+        answer = json.loads(cli("stats", "--json", *words).stdout)["limit"]
+        assert (answer["limit"], answer["sentence"]) == ("parallelism", sentence)
+    for words in ([], ["--run", "r", "--since", "2h"]):  # of several builds, or of a part, nothing is said
+        assert "Limited" not in cli("stats", *words).stdout
+        assert json.loads(cli("stats", "--json", *words).stdout)["limit"] is None
 
 
 def test_stats_for_people(cli: Cli, recorded: float) -> None:

@@ -148,6 +148,8 @@ def test_a_plain_compile() -> None:
         ("gcc -c -iwithprefix inc a.c", Reason.LOCAL_OPTION),
         ("gcc -c -remap a.c", Reason.LOCAL_OPTION),
         ("gcc -c -finput-charset=latin1 a.c", Reason.LOCAL_OPTION),
+        ("gcc -c -fexec-charset=UTF-16 a.c", Reason.LOCAL_OPTION),
+        ("gcc -c -fwide-exec-charset=utf-32 a.c", Reason.LOCAL_OPTION),
         ("gcc -c -fprofile-use=prof a.c", Reason.LOCAL_OPTION),
         ("gcc -c -fprofile-use -fprofile-dir=x a.c", Reason.LOCAL_OPTION),
         ("gcc -c -fprofile-generate=x -fprofile-use a.c", Reason.LOCAL_OPTION),
@@ -252,6 +254,9 @@ def test_an_empty_variable_eats_the_next_argument_as_in_the_compiler() -> None:
 def test_probe_args() -> None:
     line = "gcc -c a.c -m32 -std=gnu11 -nostdinc++ -O2 -mfloat-abi=hard -march=armv7-a -DX"
     assert command(line).probe_args == ("-m32", "-std=gnu11", "-nostdinc++", "-mfloat-abi=hard", "-march=armv7-a")
+    # A gcc for ARM that is told a processor without a floating-point unit refuses to say anything without -mfpu=.
+    old_pi = ("-march=armv6", "-mfpu=vfp")
+    assert command(f"arm-linux-gnueabihf-gcc -O2 {' '.join(old_pi)} -c a.c").probe_args == old_pi
     assert command("clang -c a.c -target arm-none-eabi -stdlib=libc++").probe_args == (
         "-target",
         "arm-none-eabi",
@@ -361,7 +366,7 @@ def test_kind_given_from_outside_overrules_the_name() -> None:
         ("arm-none-eabi-gcc", "gcc"), ("x86_64-w64-mingw32-gcc-posix", "gcc"), ("x86_64-w64-mingw32-g++-win32", "gcc"),
         ("clang", "clang"), ("clang++-14", "clang"), ("aarch64-linux-gnu-clang", "clang"), ("clang-19.1", "clang"),
         ("gcc-ar", None), ("clang-cpp", None), ("clang-format", None), ("ld", None), ("", None), ("gcc/", None),
-        ("ccache", None), ("nvcc", None), ("gcc.py", None),
+        ("ccache", None), ("zig", "clang"), ("zig-0.15", None), ("nvcc", None), ("gcc.py", None),
     ],
 )  # fmt: skip
 def test_compiler_kind(name: str, kind: str | None) -> None:

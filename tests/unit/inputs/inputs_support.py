@@ -8,13 +8,14 @@ import shutil
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from functools import cache
 
 from manycc.command.parse import parse
 from manycc.inputs.collect import Collector
 from manycc.inputs.fileview import FileView
 from manycc.inputs.manifest import Manifest
 from manycc.inputs.preprocess import dependency_arguments, parse_dependencies
-from manycc.job import FILE, FOLDER, LINK, Toolchain
+from manycc.job import FILE, FOLDER, LINK, Toolchain, ToolFile
 from manycc.testing.fileview import Tree, settled_view
 from manycc.testing.requirements import lacking
 
@@ -26,7 +27,14 @@ def toolchain(driver: str = "gcc", kind: str = "gcc", target: str = "") -> Toolc
     path = shutil.which(driver)
     if path is None:
         lacking(f"{driver} not installed")
-    return Toolchain(f"{driver} of this machine", path, kind, "", target, "", (), (), {})
+    files = (ToolFile(_cc1(path), b"", 0),) if kind == "gcc" else ()
+    return Toolchain(f"{driver} of this machine", path, kind, "", target, "", files, (), {})
+
+
+@cache
+def _cc1(driver: str) -> str:
+    done = subprocess.run([driver, "-print-prog-name=cc1"], capture_output=True, text=True, check=False)
+    return os.path.realpath(done.stdout.strip())
 
 
 class Client:

@@ -393,6 +393,16 @@ def test_dates_make_a_job_volatile(tmp_path: object) -> None:
     assert client.collect("gcc", "-DNOW=__TIME__", "-c", "b.c").inputs.volatile
 
 
+def test_options_that_a_source_sets_for_itself(tmp_path: object) -> None:
+    """A header's count, too; those of the compiler's own headers do not, which come with any of its version."""
+    headers = "#include <emmintrin.h>\n#include <arm_neon.h>\n#include <stdlib.h>\n"
+    files = {"a.c": '#include "a.h"\n', "a.h": '#pragma GCC optimize ("O3")\n', "b.c": headers}
+    client = Client(Tree(f"{tmp_path}/tree", files))
+    assert client.collect(*C).inputs.options
+    assert not client.collect("gcc", "-c", "b.c").inputs.options
+    assert client.collect("gcc", '-DFAST=__attribute__((optimize("O3")))', "-c", "b.c").inputs.options
+
+
 def test_size_is_bounded(tmp_path: object) -> None:
     tree = Tree(f"{tmp_path}/tree", {"a.c": '#include "big.h"\n'})
     with open(tree.path("big.h"), "wb") as file:

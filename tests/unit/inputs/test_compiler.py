@@ -58,16 +58,16 @@ def test_compiler_is_asked_once_per_question(tmp_path: object, monkeypatch: pyte
 
     async def ask_all() -> None:
         same = [folders.ask(chain, "c", (), cwd, ENV) for _ in range(5)]
-        answers = {answer for answer, _ in await asyncio.gather(*same)}
+        answers = {answer for answer, *_ in await asyncio.gather(*same)}
         assert len(answers) == 1
         assert len(asked) == 1
         await folders.ask(chain, "c", (), "/", ENV)  # nothing relative: the folder does not matter
         assert len(asked) == 1
-        c_plus_plus, _ = await folders.ask(chain, "c++", (), cwd, ENV)
+        c_plus_plus, *_ = await folders.ask(chain, "c++", (), cwd, ENV)
         assert any("c++" in name for name in c_plus_plus)
-        none, _ = await folders.ask(chain, "c", ("-nostdinc",), cwd, ENV)
+        none, *_ = await folders.ask(chain, "c", ("-nostdinc",), cwd, ENV)
         assert none == ()
-        with_path, _ = await folders.ask(chain, "c", (), cwd, {**ENV, "CPATH": "here:/there"})
+        with_path, *_ = await folders.ask(chain, "c", (), cwd, {**ENV, "CPATH": "here:/there"})
         assert {"here", "/there"} <= set(with_path)
         assert len(asked) == 4
         await folders.ask(chain, "c", (), "/", {**ENV, "CPATH": "here:/there"})
@@ -201,6 +201,25 @@ def test_clang_is_asked_again_when_another_gcc_is_installed(tmp_path: object, mo
     assert not client.check(manifest)
     client.collect(*argv, kind="clang", driver="gcc")
     assert len(asked) == 2
+
+
+def test_what_clang_knows_a_gcc_by_is_read(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under another target it leans on another gcc: whether that is there decides what code it makes."""
+    files = {"a.c": "", "gcc/12/crtbegin.o": "1", "gcc/12/32/crtbegin.o": "2", "gcc/12/own.o": "3"}
+    tree = Tree(f"{tmp_path}/tree", files)
+
+    async def answer(*arguments: object) -> tuple[int, bytes, bytes]:
+        found = f"Selected GCC installation: {tree.path('gcc/x/../12')}\n"
+        return 0, b"", found.encode() + b"#include <...> search starts here:\nEnd of search list.\n"
+
+    monkeypatch.setattr("manycc.inputs.includes.run_compiler", answer)
+    tree.folder("gcc/x")
+    client = Client(tree)
+    manifest = client.collect("clang", "--target=aarch64-linux-gnu", "-c", "a.c", kind="clang", driver="gcc")
+    assert client.names(manifest) >= {"a.c", "gcc/12/crtbegin.o", "gcc/12/32/crtbegin.o"}
+    assert "gcc/12/own.o" not in client.names(manifest)
+    tree.folder("gcc/13")
+    assert not client.check(manifest)
 
 
 def test_forced_precompiled_header_of_clang(tmp_path: object) -> None:

@@ -14,6 +14,7 @@ from manycc.inputs.scan import (
     EXISTS_WRAPPER,
     INCBIN,
     ONCE,
+    OPTIONS,
     PCH,
     TIMESTAMP,
     VOLATILE,
@@ -297,3 +298,30 @@ def test_random_disguises_do_reach_gcc(tmp_path: str) -> None:
         )
         seen += done.stdout.count(b"i/h")
     assert seen > 40
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b'#pragma GCC optimize ("stack-protector-strong")', b'#pragma GCC target("avx2")',
+        b'_Pragma("GCC optimize (\\"O3\\")")', b'__attribute__((optimize("O3"))) int f(void);',
+        b'__attribute__ ((noinline, __target__ ("sse2"))) int f(void);', b'[[gnu::target("arch=armv8-a")]] int f();',
+        b'[[__gnu__::__optimize__("O1")]] int f();', b"#define OPT(x) __attribute__((optimize(x)))",
+        b'__attribute__((target_clones("avx2", "default"))) int f(void);', b'__attri\\\nbute__((opti\\\nmize("O3")))',
+        b'#pragma GCC\\\n target("avx2")',
+        b'#pragma/**/GCC/**/optimize/**/("O3")',
+    ],
+)  # fmt: skip
+def test_options_that_a_source_sets(text: bytes) -> None:
+    assert scan(text).flags & OPTIONS
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"/* optimize for the target */", b"int optimize(int), target(int);", b"#ifdef __OPTIMIZE__\n#endif",
+        b"__attribute__((unused)) int n; int target(void);", b"#pragma GCC optimized", b"#pragma GCC push_options",
+    ],
+)  # fmt: skip
+def test_mere_words_set_no_options(text: bytes) -> None:
+    assert not scan(text).flags & OPTIONS

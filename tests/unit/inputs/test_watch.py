@@ -59,6 +59,27 @@ def test_nothing_is_looked_at_while_nothing_happens(tmp_path: Path, monkeypatch:
     assert looked == []
 
 
+def test_another_jobs_manifest_rests_on_the_same_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    view, watcher, first = made(tmp_path)
+    assert unchanged(view, first, view.now(), watcher)
+    second = Manifest(first.inputs, list(first.steady_files), list(first.steady_folders), watcher)
+    looked: list[str] = []
+    monkeypatch.setattr(os, "lstat", lambda path: looked.append(path))
+    assert unchanged(view, second, view.now(), watcher)
+    assert looked == []
+
+
+def test_a_look_of_before_the_change_is_not_relied_on(tmp_path: Path) -> None:
+    """Two jobs asked for before a change, one looked at before it, one after: and what comes after them."""
+    view, watcher, first = made(tmp_path)
+    second = Manifest(first.inputs, list(first.steady_files), list(first.steady_folders), watcher)
+    asked_for = view.now()
+    assert unchanged(view, first, asked_for, watcher)
+    (tmp_path / "sys/a.h").write_text("two")
+    unchanged(view, second, asked_for, watcher)  # true or not: it was so at some moment since
+    assert not unchanged(view, second, view.now(), watcher)
+
+
 def test_unrelated_change_costs_one_look(tmp_path: Path) -> None:
     view, watcher, manifest = made(tmp_path)
     assert unchanged(view, manifest, view.now(), watcher)

@@ -119,6 +119,16 @@ def test_an_assemblers_source_keeps_its_own_ident(own: Toolchain, command: str) 
 
 
 @pytest.mark.parametrize(
+    ("options", "renamed"), [("-fno-ident", False), ("-fident -fno-ident", False), ("-fno-ident -fident", True)]
+)
+def test_a_compiler_that_does_not_name_itself(own: Toolchain, options: str, renamed: bool) -> None:
+    """The last .ident of its assembly is the source's, whatever it says."""
+    command = parse(f"gcc {options} -c a.c".split(), "/w", {}, None)
+    found = changed(stand_in(own), Repair((), (), THERE), command, "/w", {})
+    assert found is not None and bool(found.env) is renamed
+
+
+@pytest.mark.parametrize(
     "repair",
     [
         Repair((), ("-o", "/etc/x"), HERE), Repair((), ("b.c",), HERE), Repair((), ("-include", "x.h"), HERE),

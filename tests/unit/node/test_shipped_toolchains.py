@@ -7,6 +7,7 @@ import dataclasses
 import errno
 import hashlib
 import os
+import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ import pytest
 
 from manycc.errors import BackendRefused, WireError
 from manycc.job import Toolchain, ToolFile, Way
+from manycc.node import arrivals as arrivals_module
+from manycc.node import delivery as delivery_module
 from manycc.node import manifests as manifests_module
 from manycc.node.arrivals import Arrivals, Part
 from manycc.node.delivery import Delivery
@@ -77,8 +80,10 @@ def test_a_list_is_kept_and_found_again(store: Store) -> None:
         lambda text: "",
         lambda text: text.replace('"gcc"', '"sh"'),
         lambda text: text.replace("/usr/lib/b.so", "../b.so"),
+        lambda text: text.replace("/usr/lib/b.so", "/usr/lib/\\ud800.so"),
+        lambda text: text.replace(", 2]", ", Infinity]"),
     ],
-    ids=["torn", "path", "array", "empty", "kind", "relative"],
+    ids=["torn", "path", "array", "empty", "kind", "relative", "surrogate", "infinite"],
 )
 def test_a_list_that_was_damaged_is_forgotten(store: Store, spoil: Callable[[str], str]) -> None:
     kept = manifest(tool("a.so", b"a"), tool("b.so", b"bb"))
@@ -259,6 +264,28 @@ def test_if_one_is_lost_the_other_goes_on(store: Store) -> None:
     run(body)
 
 
+def test_who_takes_too_long_does_not_keep_others_waiting(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def body() -> None:
+        content = os.urandom(50_000)
+        files = tools(content)
+        slow, other = Sender([content]), Sender([content])
+        slow.stop_after = 20_000
+        arrivals = Arrivals(store)
+        monkeypatch.setattr(delivery_module, "BRING_S", 0.3)
+        first = asyncio.create_task(arrivals.fetch(files, slow.delivery))
+        while not slow.asked:
+            await asyncio.sleep(0.001)
+        monkeypatch.setattr(delivery_module, "BRING_S", 30.0)
+        await arrivals.fetch(files, other.delivery)
+        assert [offset for _, offset in other.asked] == [20_000]
+        with pytest.raises(BackendRefused) as raised:
+            await first
+        assert "did not come within" in raised.value.detail and "is kept" in raised.value.detail
+        arrivals.close()
+
+    run(body)
+
+
 def test_a_disk_that_becomes_full(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     async def body() -> None:
         contents = [os.urandom(5000), os.urandom(5000)]
@@ -277,6 +304,55 @@ def test_a_disk_that_becomes_full(store: Store, monkeypatch: pytest.MonkeyPatch)
             await arrivals.fetch(tools(*contents), sender.delivery)
         assert "the store's disk is full" in raised.value.detail
         assert os.listdir(arrivals.folder) == []
+        arrivals.close()
+
+    run(body)
+
+
+def _begun(arrivals: Arrivals, content: bytes, age: float = 0.0) -> Path:
+    """A file of which something has come, so many seconds ago."""
+    path = Path(arrivals.folder, hashlib.sha256(content).hexdigest())
+    path.write_bytes(content)
+    os.utime(path, (time.time() - age,) * 2)
+    return path
+
+
+def test_what_was_begun_and_left_does_not_pile_up(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def body() -> None:
+        arrivals = Arrivals(store)
+        monkeypatch.setattr(arrivals_module, "MAX_PARTIAL", 3)
+        left = [_begun(arrivals, b"%d" % number, 10.0 * number) for number in range(5)]
+        old = _begun(arrivals, b"old", arrivals_module.KEEP_S + 5)
+        content = os.urandom(5000)
+        await arrivals.fetch(tools(content), Sender([content]).delivery)
+        assert [path.exists() for path in left] == [True, True, True, False, False]
+        assert not old.exists()
+        for number in range(3):  # large ones make room for what comes: together they may fill half the store
+            _begun(arrivals, b"%d large" % number, 100.0 - number).write_bytes(bytes(15 * MIB))
+        content = os.urandom(5000)
+        await arrivals.fetch(tools(content), Sender([content]).delivery)
+        assert sum(path.stat().st_size for path in Path(arrivals.folder).iterdir()) <= 32 * MIB
+        arrivals.close()
+
+    run(body)
+
+
+def test_what_is_entered_while_room_is_made(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread gives files their names in the store while the folder is looked through for another toolchain."""
+
+    async def body() -> None:
+        arrivals = Arrivals(store)
+        going = _begun(arrivals, b"another's")
+        real = arrivals_module.listed
+
+        def late(path: str) -> list[os.DirEntry[str]]:
+            entries = real(path)
+            going.unlink(missing_ok=True)
+            return entries
+
+        monkeypatch.setattr(arrivals_module, "listed", late)
+        content = os.urandom(5000)
+        await arrivals.fetch(tools(content), Sender([content]).delivery)
         arrivals.close()
 
     run(body)
@@ -378,6 +454,67 @@ def test_an_administrator_may_change_his_mind(tmp_path: Path) -> None:
             await node.stop()
 
     run(body)
+
+
+def test_what_is_on_its_way_is_stopped_where_it_is_forbidden(store: Store) -> None:
+    async def body() -> None:
+        shipping = Shipping(store, NoRuns())
+        content = b"\x7fELF" + os.urandom(50_000)
+        message, files, sender = _asked_for(content)
+        sender.stop_after = 20_000
+        served = asyncio.create_task(shipping.serve(message, sender.delivery, "no gcc here"))
+        while sender.stop_after > 0:
+            await asyncio.sleep(0.001)
+        shipping.forbid("not any more")
+        with pytest.raises(BackendRefused) as raised:
+            await served
+        assert raised.value.detail == "not any more"
+        with pytest.raises(BackendRefused, match="compiler"):
+            await shipping.serve(message, sender.delivery, "")
+        with pytest.raises(BackendRefused):  # nor if another agent was bringing it
+            await sender.delivery.bring([])
+        assert not store.has(files[0].digest, executable=True)
+        shipping.close()
+
+    run(body)
+
+
+def test_sizes_that_are_not_those_of_files_that_are_here_already(store: Store, tmp_path: Path) -> None:
+    """Believed, they would make all other toolchains give way."""
+
+    async def body() -> None:
+        shipping = Shipping(store, NoRuns())
+        content = Path("/proc/self/exe").read_bytes()[:5000]
+        (tmp_path / "gcc").write_bytes(content)
+        store.add_file(str(tmp_path / "gcc"), hashlib.sha256(content).digest(), executable=True)
+        message, _, sender = _asked_for(content, size=30 * MIB)
+        with pytest.raises(BackendRefused) as raised:
+            await shipping.serve(message, sender.delivery, "")
+        assert raised.value.detail == "/usr/bin/gcc is not as large as was said"
+        assert sender.asked == [] and not list(Path(store.root, "shipped").glob("*.json"))
+        shipping.close()
+
+    run(body)
+
+
+def _asked_for(content: bytes, size: int | None = None) -> tuple[ToolchainMessage, tuple[ToolFile, ...], Sender]:
+    """A toolchain of one file, and an agent that lists it when it is asked, and sends it."""
+    size = len(content) if size is None else size
+    files = (ToolFile("/usr/bin/gcc", hashlib.sha256(content).digest(), size),)
+    about = About("gcc", this_host(), {}, size)
+    name = fingerprint(files, DEFAULTS)
+    message = ToolchainMessage(3, name, "/usr/bin/gcc", "gcc 12", (), {"defaults": DEFAULTS}, about)
+    sender = Sender([content])
+    hear = sender.hear
+
+    def listing(said: list[Any]) -> None:
+        if said[0] == native.WANTED:
+            asyncio.get_running_loop().call_soon(sender.delivery.list_came, files)
+        else:
+            hear(said)
+
+    sender.delivery = Delivery(3, listing)
+    return message, files, sender
 
 
 # -- what a part is

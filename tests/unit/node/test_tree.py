@@ -46,6 +46,17 @@ def test_the_toolchain_wins_only_over_its_equal() -> None:
         tree.build(tools, [], ["/lib"])
 
 
+def test_folders_are_bounded_before_they_are_named() -> None:
+    """A path of four thousand characters has two thousand folders: four megabytes of names."""
+    deep = [Entry(FILE, f"/{number:04}{'/a' * 2000}/x.h", D, 1) for number in range(8)]
+    assert len(tree.build(base(), deep[:1], ()).folders) > 2000
+    with pytest.raises(BackendRefused) as caught:
+        tree.build(base(), deep, ())
+    assert caught.value.detail == "its folders are too many, or too deep"
+    with pytest.raises(BackendRefused, match="the node refused"):
+        tree.build(base(), (), [entry.parent for entry in deep])
+
+
 names = st.sampled_from(["a", "b", "c", "..", ".", "", "a.b", "tmp"])
 
 

@@ -21,12 +21,16 @@ GCC = Toolchain("f" * 64, "/usr/bin/gcc", "gcc", "12", "x86_64-linux-gnu", "gcc 
 class FakeBackend:
     """A backend whose state the test sets."""
 
+    exact = True
+
     def __init__(self, name: str, slots: int = 1, state: State = State.READY, proven: bool = True) -> None:
         self.name = name
         self.slots = slots
         self.state = state
         self.why = ""
         self.others = 0
+        self.memory_free: int | None = None
+        self.told = 0.0
         self.answer = "" if proven else None
         self.asked = 0
         self.connects = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import contextlib
 import gzip
 import io
 import lzma
@@ -179,6 +180,7 @@ OUTSIDE = {
     "a part too long": [entry("a" * 300, b"x")],
     "a path too long": [entry("/".join(["a" * 60] * 40), b"x")],
     "a target too long": [link("a", "b" * 5000)],
+    "a NUL in pax": [entry("a", b"x", pax_headers={"path": "a\0b"})],
 }
 
 
@@ -270,6 +272,15 @@ def test_bounds_of_entries(place: Place) -> None:
     place.refused(packed(*(entry(f"{number}/" + "d/" * 50 + "f") for number in range(20))), "more entries")
 
 
+def test_bounds_of_links(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each leads through forty others, which have as many names each as a path can."""
+    monkeypatch.setattr(planting, "_MAX_STEPS", 50_000)
+    chain = [link(f"a{number}", "./" * 900 + f"a{number + 1}") for number in range(39)]
+    data = packed(*chain, *(link(f"b{number}", "a0") for number in range(3)))
+    place.refused(data, "lead through each other more than a toolchain's do")
+    place.unpack(packed(*chain[:9]))
+
+
 def test_names_of_any_length_are_not_read(place: Place) -> None:
     info, _ = entry("x", type=tarfile.GNUTYPE_LONGNAME)
     info.size = 1 << 40
@@ -325,8 +336,40 @@ def test_copying_a_folder_goes_by_the_same_rules(place: Place, tmp_path_factory:
         with pytest.raises(ToolchainError, match=name):
             copied()
         (tree / "bad").unlink()
+    shutil.rmtree(place.target)
+    os.symlink(tree, tree.parent / "called")
+    place.target.mkdir()
+    planting.copy(str(tree.parent / "called"), str(place.target), 100, MEBIBYTE)
+    assert (place.target / "bin/gcc").exists()
     with socket.socket(socket.AF_UNIX) as one:
         one.bind(str(tree / "bad"))
         shutil.rmtree(place.target)
         with pytest.raises(ToolchainError, match="no file, folder or link"):
             copied()
+
+
+@pytest.mark.parametrize("swapped", ["bin/gcc", "bin"])
+def test_a_link_in_the_place_of_what_is_copied_is_not_followed(
+    place: Place, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, swapped: str
+) -> None:
+    """Where others can write: what only root can read must not come out in a copy that all can read."""
+    tree = tmp_path_factory.mktemp("tree")
+    (tree / "bin").mkdir()
+    (tree / "bin/gcc").write_bytes(b"program")
+    (place.above / "gcc").write_text("untouched")
+    real = os.stat
+
+    def late(path: str, *, dir_fd: int | None = None, follow_symlinks: bool = True) -> os.stat_result:
+        status = real(path, dir_fd=dir_fd, follow_symlinks=follow_symlinks)
+        if path == os.path.basename(swapped) and not (tree / swapped).is_symlink():
+            os.rename(tree / swapped, tree / "away")
+            os.symlink(place.above / ("gcc" if swapped == "bin/gcc" else ""), tree / swapped)
+        return status
+
+    place.target.mkdir()
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "stat", late)
+        with contextlib.suppress(OSError, ToolchainError):
+            planting.copy(str(tree), str(place.target), 100, MEBIBYTE)
+    assert (tree / swapped).is_symlink()
+    assert not [path for path in place.target.rglob("*") if path.is_file() and path.read_bytes() == b"untouched"]

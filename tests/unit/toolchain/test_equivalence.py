@@ -43,7 +43,9 @@ def test_the_oldest_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert len(Verdicts(str(tmp_path / "known.json")).all()) == 3
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"generation": 1}', '{"verdicts": {}}', "\x00"])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "null", '{"generation": 1}', '{"verdicts": {}}', "\x00", "[" * 100_000]
+)
 def test_a_damaged_file_is_no_verdict(tmp_path: Path, text: str) -> None:
     path = tmp_path / "known.json"
     path.write_text(text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import shutil
 import stat
@@ -328,6 +329,31 @@ def test_what_a_killed_one_left_is_cleared(tmp_path: Path, x_tools: Path) -> Non
         assert sorted(os.listdir(above)) == [".adding-alive", one.name]
         assert [each.name for each in added.added(env)] == [one.name]
         other.stdin.close()
+
+
+def test_removing_touches_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    env = environment(tmp_path)
+    above, outside = Path(added.own_folder(env)), tmp_path / "outside"
+    (outside / "bin").mkdir(parents=True)
+    (above / "one").mkdir(parents=True)
+    (above / "one/tree").symlink_to(outside)
+    (above / "two").symlink_to(outside)
+    (above / "three/tree/lib").mkdir(parents=True)
+    (above / "three/tree/lib/up").symlink_to("../../..")
+    for name in ("one", "two", "three"):
+        assert added.remove(name, env).name == name
+        assert (outside / "bin").is_dir() and not os.path.lexists(above / name)
+    (above / "four").mkdir()
+
+    def refused(old: str, new: str) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), old)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "rename", refused)
+        with pytest.raises(ToolchainError) as raised:
+            added.remove("four", env)
+    assert (raised.value.why, raised.value.hint) == ("Permission denied", "sudo manycc toolchain remove four")
+    assert os.listdir(above) == ["four"]
 
 
 def test_where_they_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:

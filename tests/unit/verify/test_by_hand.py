@@ -45,7 +45,7 @@ class OneHost(ByHand):
             return outcome(OBJECT)
 
         host = SimpleNamespace(busy=0, backend=SimpleNamespace(name="pi", run=run))
-        return cast(Host, host), cast(Pool, SimpleNamespace(release=lambda host: None))
+        return cast(Host, host), cast(Pool, SimpleNamespace(hold=lambda host: None, release=lambda grant: None))
 
 
 def asked(folder: Path, *argv: str) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from manycc.errors import WireError
@@ -154,6 +154,7 @@ def test_lzo_expands_to_no_more_than_it_may() -> None:
         lzo.decompress(bomb, 1024**2)
 
 
+@example(b"\x02")
 @given(st.binary(max_size=300))
 def test_damaged_lzo_is_refused_or_bounded(data: bytes) -> None:
     try:
