@@ -30,7 +30,9 @@ from dataclasses import asdict, dataclass
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import sources
-from peers_net import CpuGroup, Network
+from lab.groups import Group
+from lab.names import LabError
+from lab.network import MASK, Line, Network
 from tree_list import TREES
 
 from manycc.monitor.records import Tail
@@ -144,7 +146,7 @@ class Project:
 class Bench:
     """The hosts, who runs on them, and the state of all below one folder."""
 
-    def __init__(self, folder: str, network: Network, client: CpuGroup, servers: CpuGroup) -> None:
+    def __init__(self, folder: str, network: Network, client: Group, servers: Group) -> None:
         self.folder = folder
         self._network = network
         self._groups = (client, servers)
@@ -159,7 +161,7 @@ class Bench:
     def start_daemons(self) -> None:
         """Start Debian's daemon on each node. Whoever it runs as must be able to read this folder, and no more."""
         for name in NODES:
-            words = ["/usr/bin/distccd", "--daemon", "--no-detach", "--allow", "10.0.0.0/24", "--user", "nobody",
+            words = ["/usr/bin/distccd", "--daemon", "--no-detach", "--allow", MASK, "--user", "nobody",
                      "--nice", "0",
                      "--port", str(STOCK_PORT), "--jobs", str(SLOTS), "--log-file", "/dev/null"]  # fmt: skip
             self._daemons.append(self._spawn(name, words, {"TMPDIR": "/tmp"}))
@@ -191,7 +193,7 @@ class Bench:
         client, servers = self._groups
         with contextlib.closing(Tail(os.path.join(self._state(way), "state", "jobs.jsonl"))) as tail:
             tail.poll()
-            before = (client.seconds(), servers.seconds(), self._network.counters(CLIENT))
+            before = (client.cpu().total, servers.cpu().total, self._network.counters(CLIENT))
             begun = time.monotonic()
             words = ["taskset", "-c", str(self._client_cpu), *project.command(way.program)]
             done = subprocess.run(
@@ -199,7 +201,7 @@ class Bench:
                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
             )  # fmt: skip
             wall = time.monotonic() - begun
-            after = (client.seconds(), servers.seconds(), self._network.counters(CLIENT))
+            after = (client.cpu().total, servers.cpu().total, self._network.counters(CLIENT))
             reasons = [record["reason"] for record in tail.poll()]
         if done.returncode:
             raise PeersError(f"{project.name}, {way.name}: make failed:\n{done.stdout[-2000:]}")
@@ -248,7 +250,7 @@ class Bench:
             state = os.path.join(self.folder, name)
             shutil.rmtree(state, ignore_errors=True)
             words = [CLI, "node", "--no-config", "--listen", self._network.address(name), "--port", str(OUR_PORT),
-                     "--allow", "10.0.0.0/24", "--jobs", str(SLOTS), "--log-file", f"{state}.log"]  # fmt: skip
+                     "--allow", MASK, "--jobs", str(SLOTS), "--log-file", f"{state}.log"]  # fmt: skip
             self._nodes.append(self._spawn(name, words, {"MANYCC_DIR": state}))
             self._await_port(name, OUR_PORT, self._nodes[-1])
 
@@ -345,8 +347,8 @@ def run(options: argparse.Namespace, folder: str) -> tuple[list[list[str]], list
     raw: list[dict[str, object]] = []
     good = True
     with contextlib.ExitStack() as stack:
-        network = stack.enter_context(Network((CLIENT, *NODES), options.rate))
-        groups = [stack.enter_context(contextlib.closing(CpuGroup(role))) for role in ("client", "servers")]
+        network = stack.enter_context(Network((CLIENT, *NODES), Line(options.rate)))
+        groups = [stack.enter_context(contextlib.closing(Group(role))) for role in ("client", "servers")]
         bench = stack.enter_context(contextlib.closing(Bench(folder, network, *groups)))
         bench.start_daemons()
         for name in options.projects:
@@ -383,7 +385,7 @@ def main() -> int:
     folder = tempfile.mkdtemp(prefix="manycc-peers-")
     try:
         rows, raw, good = run(options, folder)
-    except (PeersError, sources.SourceError) as error:
+    except (PeersError, LabError, sources.SourceError) as error:
         sys.exit(f"peers: {error}")
     finally:
         shutil.rmtree(folder, ignore_errors=True)

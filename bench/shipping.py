@@ -25,7 +25,8 @@ from dataclasses import asdict, dataclass
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import trees
-from peers_net import Network
+from lab import network as lab_network
+from lab.network import MASK, Network
 
 from manycc.testing.bare import make_bare, sent, wait_decided
 from manycc.testing.cluster import Cluster
@@ -61,7 +62,7 @@ class Line(Cluster):
     """A client and a node with a line between them; programs of the client's are run on its side."""
 
     def __init__(self, folder: str, network: Network) -> None:
-        super().__init__(folder, nodes=1, arguments=["--listen", network.address("node"), "--allow", "10.0.0.0/24"])
+        super().__init__(folder, nodes=1, arguments=["--listen", network.address("node"), "--allow", MASK])
         self.network = network
         node = self.nodes[0]
         env = make_bare(node, os.path.join(folder, "machine"))
@@ -150,7 +151,7 @@ def main() -> int:
     options = parser.parse_args()
     folder = tempfile.mkdtemp(prefix="manycc-shipping-")
     try:
-        with Network(["client", "node"], options.megabits) as network:
+        with Network(["client", "node"], lab_network.Line(options.megabits)) as network:
             line = Line(os.path.join(folder, "line"), network)
             try:
                 drivers = [driver for driver in DRIVERS if shutil.which(driver)]
