@@ -34,6 +34,15 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
 
 
+@pytest.fixture(autouse=True)
+def _own_priority() -> Iterator[None]:
+    """What a test gives away of its priority, the next one has again."""
+    before = os.getpriority(os.PRIO_PROCESS, 0)
+    yield
+    if os.getpriority(os.PRIO_PROCESS, 0) != before:
+        os.setpriority(os.PRIO_PROCESS, 0, before)
+
+
 @pytest.fixture(scope="session")
 def session_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A short folder for state (socket paths are short)."""

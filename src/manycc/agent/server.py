@@ -22,7 +22,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final
 
-from manycc import __version__
+from manycc import __version__, mainloop
 from manycc.agent.control import Control
 from manycc.agent.copies import Copies
 from manycc.agent.flow import JobRunner, cancel_all
@@ -402,7 +402,7 @@ def serve(config: Config) -> int:
         config, hosts=others.hosts, verify=others.verify, same_bytes=others.same_bytes, origins=others.origins
     )
     try:
-        return asyncio.run(_run(config))
+        return mainloop.run(_run(config))
     except Exception:  # the process's boundary: the log is the only place left to say it
         log.exception("the agent failed")
         return 1

@@ -310,7 +310,7 @@ class NodeBackend:
         self._told = asyncio.get_running_loop().time()
         had = self._memory_free or 0
         self._memory_free = _count(pushed, "memory_free") if "memory_free" in pushed else None
-        before, self._offered_now = self.slots, min(_count(pushed, "slots"), 4096)
+        before, self._offered_now = self.slots, min(_count(pushed, "slots"), 4096) if "slots" in pushed else 1
         more = self.slots > before or (self._memory_free or 0) - had >= MEMORY_NEWS
         if more or not self.slots or not self._others:
             self._changed()  # somebody may wait for that

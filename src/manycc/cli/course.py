@@ -7,6 +7,7 @@ import time
 from manycc.config import Config
 from manycc.monitor.cpu import CpuMeter
 from manycc.monitor.judged import judge_jobs
+from manycc.monitor.limits import Limit
 from manycc.monitor.limittext import sentence
 from manycc.monitor.records import Record, RecordLog, Tail
 from manycc.monitor.samples import LOG_BYTES, RunNote, Sample
@@ -40,13 +41,14 @@ class Course:
             self._jobs.append(job)
 
     def limit(self) -> str:
-        """What limited it, in a sentence."""
+        """What limited it, in a sentence; empty if it was over too soon to tell."""
         try:
             lines = self._seen.poll()
         except OSError:
             lines = []
         self._seen.close()
-        return sentence(judge_jobs(self._jobs, lines, self._run))
+        verdict = judge_jobs(self._jobs, lines, self._run)
+        return "" if verdict.bound.limit is Limit.UNKNOWN and not verdict.clock_set else sentence(verdict)
 
     def _sample(self) -> None:
         try:

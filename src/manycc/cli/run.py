@@ -93,8 +93,8 @@ def _build(settings: Config, command: list[str], hosts: str, jobs: int | None, p
     say(f"manycc: {summary.headline(stats, wall)}", sys.stderr)
     for line in summary.body(stats):
         say(f"  {line}", sys.stderr)
-    if stats.total:
-        say(f"  {course.limit()}", sys.stderr)
+    if stats.total and (limit := course.limit()):
+        say(f"  {limit}", sys.stderr)
     warn(watch.quarantine, sys.stderr)
     return code
 

@@ -10,6 +10,7 @@ import stat
 from collections import Counter
 from typing import Final
 
+from manycc import mainloop
 from manycc.daemon.logs import Log
 from manycc.daemon.relay import relay
 from manycc.daemon.reload import Reloader
@@ -38,7 +39,7 @@ def serve_one(settings: NodeSettings, start: Start) -> int:
         reloader.open_log()
         reloader.be_nice()
         give_up_root(settings, options.store, log)
-        return asyncio.run(_serve(Node(options, FileView().digest_of), "allow" in settings.values))
+        return mainloop.run(_serve(Node(options, FileView().digest_of), "allow" in settings.values))
     except OSError as error:
         raise ManyccError("the client cannot be served", str(error)) from error
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from manycc import mainloop
 from manycc.config import folders
 from manycc.daemon import systemd
 from manycc.daemon.background import PidFile, Report, detach, die_with_parent
@@ -90,7 +91,7 @@ def run(start: Start, settings: NodeSettings) -> int:
             die_with_parent()  # last: the kernel forgets it when the user changes
         node = Node(options, FileView().digest_of)
         served = StatsServer(node, stats)
-        return asyncio.run(_Life(start, node, reloader, report).serve(sockets, served))
+        return mainloop.run(_Life(start, node, reloader, report).serve(sockets, served))
     except ManyccError as error:
         if report.awaited:
             _log.error("%s", error)
