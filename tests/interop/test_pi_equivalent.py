@@ -44,22 +44,22 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
 @pytest.fixture(scope="module")
 def client(node: Node, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pi]:
     with pi(ARM64, str(tmp_path_factory.mktemp("pi"))) as machine:
-        machine.write("/work/a.c", C)
-        machine.write("/work/b.cc", CXX)
+        machine.write("/build/a.c", C)
+        machine.write("/build/b.cc", CXX)
         yield machine
-        machine.run(["manycc", "agent", "stop"], env={"MANYCC_DIR": "/work/.manycc"}, check=False)
+        machine.run(["manycc", "agent", "stop"], env={"MANYCC_DIR": "/build/.manycc"}, check=False)
 
 
 def compiled(client: Pi, node: Node, command: str) -> tuple[bool, dict[str, Any]]:
     """Whether the object is what the Pi's own compiler writes; and the job's record."""
     words = [*command.split(), "-o", "out.o"]
-    output = client.path("/work/out.o")
-    client.run(words, "/work")
+    output = client.path("/build/out.o")
+    client.run(words, "/build")
     here = output.read_bytes()
     output.unlink()
-    client.run(["manycc", *words], "/work", {"MANYCC_HOSTS": node.host, "MANYCC_DIR": "/work/.manycc"})
-    client.run(["manycc", "agent", "stop"], env={"MANYCC_DIR": "/work/.manycc"})  # with it all records are written
-    lines = Path(client.path("/work/.manycc/state/jobs.jsonl")).read_text().splitlines()
+    client.run(["manycc", *words], "/build", {"MANYCC_HOSTS": node.host, "MANYCC_DIR": "/build/.manycc"})
+    client.run(["manycc", "agent", "stop"], env={"MANYCC_DIR": "/build/.manycc"})  # with it all records are written
+    lines = Path(client.path("/build/.manycc/state/jobs.jsonl")).read_text().splitlines()
     return output.read_bytes() == here, json.loads(lines[-1])
 
 
