@@ -24,6 +24,7 @@ from functools import partial
 from typing import Any, Final
 
 from manycc import __version__
+from manycc.daemon.background import die_with_parent
 from manycc.job import FILE
 from manycc.node import messages
 from manycc.wire import native
@@ -295,6 +296,7 @@ def main() -> int:
     parser.add_argument("--slots", type=int, required=True)
     parser.add_argument("--object", required=True)
     options = parser.parse_args()
+    die_with_parent()
     with open(options.object, "rb") as file:
         data = file.read()
     asyncio.run(_serve(options.nodes, options.slots, data))

@@ -174,6 +174,8 @@ static void ask_all(int most, const char *path)
             else
                 count++;
         }
+        if (!count) /* the last ones had all ended together */
+            break;
         int ready = epoll_wait(poll, events, 256, -1);
         for (int i = 0; i < ready; i++) {
             struct asked *one = events[i].data.ptr;

@@ -20,7 +20,7 @@ LONG = pytest.mark.skipif(os.environ.get("MANYCC_TEST_LONG") != "1", reason="MAN
 
 @pytest.mark.parametrize(
     "kind",
-    [pytest.param(["--ask"], id="ask", marks=LONG), pytest.param([], id="light", marks=LONG),
+    [pytest.param(["--ask"], id="ask"), pytest.param([], id="light", marks=LONG),
      pytest.param(["--real"], id="real", marks=LONG)],
 )  # fmt: skip
 def test_each_job_is_done_by_a_node(tmp_path: Path, kind: list[str]) -> None:
