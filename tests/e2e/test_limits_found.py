@@ -177,7 +177,6 @@ def test_work_outside_of_manycc(tight: Client) -> None:
     assert "not called through manycc" in found["sentence"]
 
 
-@pytest.mark.skipif(os.environ.get("MANYCC_TEST_LONG") != "1", reason="MANYCC_TEST_LONG=1 runs it")
 def test_memory(roomy: Client, tmp_path: Path) -> None:
     """A node with six slots, and memory for one job at a time, as is known from the build before."""
     names, objects = named("memory", 5)

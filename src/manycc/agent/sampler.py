@@ -131,10 +131,7 @@ class Sampler:
             for host in pool.hosts:
                 if host.backend.state is State.READY:
                     busy[host.backend] = busy.get(host.backend, 0) + host.busy
-                    # Room, and somebody in line: would one more job fit that is like those it has?
-                    asked = bool(pool.waiting and host.busy and host.has_room())
-                    if asked and not host.has_memory(host.promised // host.busy):
-                        short[host.name] = None
+            short.update(dict.fromkeys(pool.short_of_memory()))
         return Sample(
             t=time.time(),
             clock=clock,

@@ -86,6 +86,7 @@ class NodeBackend:
         self._offered_now = 0
         self._others = 0
         self._memory_free: int | None = None
+        self._memory_low = 0  # the least there was since anybody looked
         self._told = 0.0
         self.lacks_memory = False
         """Whether it has slots that its memory does not let it use, as it said last."""
@@ -308,11 +309,13 @@ class NodeBackend:
         # Who waits there although a slot is free waits for memory.
         self.lacks_memory = queued > 0 and busy < _count(pushed, "slots")
         self._told = asyncio.get_running_loop().time()
-        had = self._memory_free or 0
         self._memory_free = _count(pushed, "memory_free") if "memory_free" in pushed else None
         before, self._offered_now = self.slots, min(_count(pushed, "slots"), 4096) if "slots" in pushed else 1
-        more = self.slots > before or (self._memory_free or 0) - had >= MEMORY_NEWS
+        free = self._memory_free or 0
+        self._memory_low = min(self._memory_low, free)  # it comes back in small steps, too
+        more = self.slots > before or free - self._memory_low >= MEMORY_NEWS
         if more or not self.slots or not self._others:
+            self._memory_low = free
             self._changed()  # somebody may wait for that
 
     # -- toolchains

@@ -89,6 +89,16 @@ class Pool:
         """All slots that are there to be used now."""
         return sum(host.backend.slots for host in self.hosts if host.backend.state is State.READY)
 
+    def short_of_memory(self) -> list[str]:
+        """Hosts with a slot that whoever is first in line does not get, for want of memory there."""
+        lines = [served for served in self._served.values() if served.line]
+        return [
+            host.name
+            for served in lines
+            for host in served.hosts
+            if host.has_room() and not host.has_memory(served.line.head.demand.expected.rss)
+        ]
+
     # -- what jobs call
 
     async def acquire(

@@ -268,6 +268,12 @@ def test_what_it_says_of_memory_and_slots_counts_at_once() -> None:
         assert not news.is_set(), "nobody need be woken"
         await say(memory_free=990 << 20)
         assert news.is_set(), "somebody may wait for that"
+        await say(memory_free=500 << 20)
+        news.clear()
+        await say(memory_free=540 << 20)
+        assert not news.is_set()
+        await say(memory_free=580 << 20)
+        assert news.is_set(), "it comes back in small steps, too"
         await say(slots=1)
         assert backend.slots == 1
         news.clear()

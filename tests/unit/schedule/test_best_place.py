@@ -149,6 +149,31 @@ def test_memory_of_a_host_is_not_given_twice() -> None:
     play(test)
 
 
+def test_it_is_told_which_hosts_are_short_of_memory_for_those_who_wait() -> None:
+    """Also while nothing of ours runs there: what counts is what the first in line needs."""
+
+    async def test() -> None:
+        host, full = FakeBackend("host", 4), FakeBackend("full", 1)
+        host.memory_free = full.memory_free = 1000 * MIB
+        pool = Pool([host, full])
+        held = [await give(pool, 1.0, rss=900 * MIB) for _ in range(2)]
+        assert pool.short_of_memory() == [], "nobody waits"
+        waiting = ask(pool, 1.0, rss=600 * MIB)
+        assert not await settled(waiting)
+        assert pool.short_of_memory() == ["host"], "the other one has no slot"
+        host.memory_free = full.memory_free = 100 * MIB
+        for grant in held:
+            pool.release(grant)
+        assert not await settled(waiting)
+        assert sorted(pool.short_of_memory()) == ["full", "host"]
+        host.told = asyncio.get_running_loop().time() + 10.0
+        host.change(memory_free=700 * MIB)
+        assert (await waiting).backend is host
+        assert pool.short_of_memory() == []
+
+    play(test)
+
+
 def test_memory_that_became_free_wakes_who_waits_for_it() -> None:
     async def test() -> None:
         host = FakeBackend("host", 4)
