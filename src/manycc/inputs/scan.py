@@ -13,6 +13,7 @@ directive can stand.
 from __future__ import annotations
 
 import re
+from sys import intern
 from typing import Final, NamedTuple
 
 VOLATILE: Final = 1
@@ -87,12 +88,14 @@ _QUESTION_MARKS: Final = re.compile(rb"\?(?=\?)")
 _DIGRAPH: Final = re.compile(rb"%(?=:)")
 _PRAGMA: Final = re.compile(rb"GCC" + BLANKS + rb"(dependency|pch_preprocess)")
 _ONCE: Final = re.compile(rb"#" + BLANKS + rb"pragma" + BLANKS + rb'once(?!\w)|\([ \t]*\\?"?once\\?"?[ \t]*\)')
-_OWN_OPTIONS: Final = re.compile(
-    rb"GCC" + BLANKS + rb"(?:optimize|target)(?!\w)"
-    rb"|(?<!\w)(?:__(?:optimize|target|target_clones|target_version)__(?!\w)"
-    rb'|(?:optimize|target|target_clones|target_version)\s*\(\s*")'
-    rb"|attribute(?:__)?\s*\([^;{}]{0,200}?(?<!\w)(?:optimize|target|target_clones|target_version)\s*\("
+_OPTION_WORDS: Final = (
+    re.compile(rb"optimize(?:__)?(?!\w)"),
+    re.compile(rb"target(?:_clones|_version)?(?:__)?(?!\w)"),
 )
+_BRACKET: Final = re.compile(rb'\s*\((\s*")?')
+_ATTRIBUTE: Final = re.compile(rb"attribute(?:__)?\s*\([^;{}]*\Z")
+_NEAR: Final = 220
+"""How far before its name the attribute's own bracket is looked for."""
 _CONTINUATION: Final = re.compile(rb"\\[ \t\v\f\0]*(?:\r\n|\n|\r)")
 _TRIGRAPHS: Final = {
     b"??=": b"#", b"??/": b"\\", b"??'": b"^", b"??(": b"[", b"??)": b"]", b"??!": b"|", b"??<": b"{", b"??>": b"}",
@@ -125,7 +128,21 @@ def readings(data: bytes) -> list[bytes]:
 
 def sets_options(text: bytes) -> bool:
     """Whether a text may set options for the code around it."""
-    return (b"optimize" in text or b"target" in text) and _OWN_OPTIONS.search(text) is not None
+    return any(_is_option(text, *match.span()) for word in _OPTION_WORDS for match in word.finditer(text))
+
+
+def _is_option(text: bytes, start: int, end: int) -> bool:
+    """Whether such a word is a pragma's or an attribute's, by what stands around it; true when in doubt."""
+    if text.endswith(b"__", start, end):
+        return text.endswith(b"__", 0, start)
+    head = text[max(start - _NEAR, 0) : start]
+    if head[-1:].isalnum() or head.endswith(b"_"):
+        return False
+    before = head.rstrip(_BLANK_BYTES)
+    if before.endswith(b"GCC") or (before.endswith(b"*/") and b"GCC" in text):
+        return True
+    bracket = _BRACKET.match(text, end)
+    return bracket is not None and (bracket[1] is not None or _ATTRIBUTE.search(head) is not None)
 
 
 def scan(data: bytes) -> Scan:
@@ -277,7 +294,7 @@ def plain_identifier(name: bytes) -> bytes:
 
 
 def _text(name: bytes) -> str:
-    return name.decode("utf-8", "surrogateescape")
+    return intern(name.decode("utf-8", "surrogateescape"))  # the same names stand in many files
 
 
 def _texts(names: dict[bytes, None]) -> tuple[str, ...]:
