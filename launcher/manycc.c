@@ -54,10 +54,9 @@ static struct {
     int times;               /* that launchers run it around this job already */
 } job;
 
-static struct stat self;        /* this program's file */
-static struct timeval patience; /* how long the agent may be silent */
-static pid_t agent;             /* the one last connected to */
-static pid_t refused = -1;      /* the one that is of another version */
+static struct stat self;          /* this program's file */
+static struct timeval patience;   /* how long the agent may be silent */
+static pid_t agent, refused = -1; /* the one last connected to, and the one that is of another version */
 
 /* Why the agent does not do the job: a code of src/manycc/reasons.py, and a sentence. */
 static struct trouble { const char *reason, *detail; } trouble;
@@ -153,16 +152,21 @@ static _Noreturn void run_compiler(void) {
     bool made = asprintf(&guard, "%s%d%s", around != NULL ? around : "", (int)getpid(), job.mark) > 0;
     if (!made || setenv("MANYCC_GUARD", guard, 1) != 0) die(1, job.compiler, strerror(errno), "free some memory");
     execvp(job.compiler, job.argv); /* a path with a slash is not looked up */
+    if (errno == ENOEXEC) {         /* a script without "#!" is for the shell; not every C library sees to that */
+        char *line[job.argc + 2];
+        memcpy(line + 2, job.argv + 1, (size_t)job.argc * sizeof *line);
+        line[0] = "/bin/sh", line[1] = job.compiler;
+        execv(line[0], line);
+    }
     die(job.distcc ? 110 : errno == ENOENT ? 127 : 126, job.compiler, strerror(errno), "see whether it runs without manycc");
 }
 
 /* The Python part: beside this program, else on the PATH. */
 static bool find_cli(char out[PATH_MAX]) {
-    char here[PATH_MAX] = "";
-    if (readlink("/proc/self/exe", here, sizeof here - 1) > 0) {
-        *strrchr(here, '/') = '\0';
-        if (format(out, "%s/manycc-cli", here) && access(out, X_OK) == 0) return true;
-    }
+    char here[PATH_MAX] = "/";
+    bool known = readlink("/proc/self/exe", here, sizeof here - 1) > 0;
+    *strrchr(here, '/') = '\0';
+    if (known && format(out, "%s/manycc-cli", here) && access(out, X_OK) == 0) return true;
     return find_on_path("manycc-cli", out, &(bool){false});
 }
 
@@ -309,17 +313,13 @@ static int reach_agent(void) {
     struct stat file = {0};
     int folder = open_folder(true); /* this and what is opened in it ends with this program */
     /* Whoever can write into the folder could pose as the agent. */
-    if (folder < 0 || fstat(folder, &file) != 0 || file.st_uid != geteuid() || (file.st_mode & 077) != 0) {
-        fail("agent-missing", "its folder is not one of this user alone (mode 0700)");
-        return -1;
-    }
+    if (folder < 0 || fstat(folder, &file) != 0 || file.st_uid != geteuid() || (file.st_mode & 077) != 0)
+        return fail("agent-missing", "its folder is not one of this user alone (mode 0700)"), -1;
     int sock = connect_agent(folder);
     if (sock >= 0 || trouble.reason != NULL || !may_start(folder)) return sock;
     int lock = openat(folder, "agent.lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (lock < 0 || !lock_in_time(lock)) {
-        fail("agent-missing", lock < 0 ? strerror(errno) : "another launcher's start of it takes too long");
-        return -1;
-    }
+    if (lock < 0) return fail("agent-missing", strerror(errno)), -1;
+    if (!lock_in_time(lock)) return fail("agent-missing", "another launcher's start of it takes too long"), -1;
     sock = connect_agent(folder);
     if (sock < 0 && trouble.reason == NULL && may_start(folder)) {
         if (start_agent() && (sock = connect_agent(folder)) < 0 && trouble.reason == NULL)
@@ -437,8 +437,7 @@ static int converse(const char *request, size_t size) {
             in.start += length;
             continue;
         }
-        if (length != 0 || (kind != 'P' && kind != 'L' && kind != 'V'))
-            return fail("agent-lost", "it sent an answer that cannot be");
+        if (length != 0 || memchr("PLV", kind, 3) == NULL) return fail("agent-lost", "it sent an answer that cannot be");
         if (kind != 'P') return kind;
     }
     return 0;

@@ -12,6 +12,8 @@ what=${1:-run}
 packages="bubblewrap:bwrap g++:g++ xz-utils:xz perl:perl unicode-data:/usr/share/unicode/Scripts.txt"
 [ "$what" = run ] || packages="$packages cmake:cmake ninja-build:ninja meson:meson ccache:ccache clang-14:clang-14 iproute2:ip strace:strace e2fsprogs:mkfs.ext4 systemd:systemd-analyze libboost-dev:/usr/include/boost/preprocessor.hpp makepkg:makepkg pacman-package-manager:pacman libarchive-tools:bsdtar fakeroot:fakeroot
     distcc:distccd python3-dev:python3-config gdb:gdb iputils-ping:ping"
+# The launcher starts sooner with it, but nothing needs it.
+[ "$(id -u)" != 0 ] || packages="$packages musl-tools:musl-gcc"
 gcc=/usr/lib/gcc/x86_64-linux-gnu/12
 [ "$what" = run ] || packages="$packages gobjc:$gcc/cc1obj gobjc++:$gcc/cc1objplus locales:/usr/share/i18n/locales/de_DE
     gcc-12-plugin-dev:$gcc/plugin/include/gcc-plugin.h gcc-12-locales:/usr/share/locale/de/LC_MESSAGES/gcc-12.mo
@@ -27,7 +29,7 @@ long=$([ "$what" = long ] || [ "$what" = bench ] && echo yes || echo no)
     libfreetype-dev:$inc/freetype2/ft2build.h libxml2-dev:$inc/libxml2/libxml/tree.h libjpeg-dev:$inc/jpeglib.h
     libpng-dev:$inc/libpng16/png.h libgif-dev:$inc/gif_lib.h libspiro-dev:$inc/spiroentrypoints.h
     libuninameslist-dev:$inc/uninameslist.h libwoff-dev:$inc/woff2/encode.h zlib1g-dev:$inc/zlib.h m4:m4 bzip2:bzip2"
-[ "$what" != bench ] || packages="$packages icecc:iceccd"
+[ "$what" != bench ] || packages="$packages icecc:iceccd valgrind:valgrind"
 missing=""
 for entry in $packages; do
     what_it_brings=${entry#*:}

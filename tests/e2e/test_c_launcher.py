@@ -28,6 +28,7 @@ from fake_agent import Answer, FakeAgent, saying, wait_for_end
 import manycc
 from manycc import reasons
 from manycc.monitor import records
+from manycc.testing.requirements import need
 from manycc.wire import launcher as wire
 
 HERE = Path(__file__).resolve().parent
@@ -73,14 +74,18 @@ VERBS = [
 ]
 
 
+def build(launcher: Path, *compiler: str) -> None:
+    command = [*compiler, "-std=c11", "-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-O2"]
+    define = f'-DMANYCC_VERSION="{manycc.__version__}"'
+    done = subprocess.run([*command, define, SOURCE, "-o", launcher], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 @pytest.fixture(scope="session")
 def tools(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the launcher, a stand-in for manycc-cli, and a program that poses as a compiler."""
     folder = tmp_path_factory.mktemp("tools")
-    command = ["cc", "-std=c11", "-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-O2"]
-    define = f'-DMANYCC_VERSION="{manycc.__version__}"'
-    done = subprocess.run([*command, define, SOURCE, "-o", folder / "manycc"], capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (0, "")
+    build(folder / "manycc", "cc")
     (folder / "compiler.c").write_text(COMPILER)
     subprocess.run(["cc", folder / "compiler.c", "-o", folder / "compiler"], check=True)
     cli = folder / "manycc-cli"
@@ -854,6 +859,19 @@ def test_a_script_without_an_interpreter_line_runs_as_under_make(place: Place) -
     script.write_text('echo "wrapped $1"\n')
     script.chmod(0o755)
     assert place.run("wrapper", "x", env={"MANYCC_DISABLE": "1"}).stdout == b"wrapped x\n"
+
+
+def test_with_musls_c_library(place: Place) -> None:
+    """Which is taken where there is one; its execvp knows no scripts without an interpreter line."""
+    need("musl-gcc")
+    launcher = place.folder / "manycc"
+    build(launcher, "musl-gcc", "-static")
+    place.launcher = str(launcher)
+    test_a_script_without_an_interpreter_line_runs_as_under_make(place)
+    with place.agent(RESULT) as agent:
+        done = place.run("gcc", "-c", "a.c")
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"remote\n")
+    assert agent.connections == 1
 
 
 def test_recursion_ends(place: Place) -> None:
