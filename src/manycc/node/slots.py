@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Hashable
 from typing import Final
 
@@ -25,11 +25,12 @@ RETRY_S: Final = 0.25
 class Slot:
     """One job's right to run. Given back with ``Slots.release``."""
 
-    __slots__ = ("expected", "since")
+    __slots__ = ("expected", "owner", "since")
 
-    def __init__(self, expected: int, since: float) -> None:
+    def __init__(self, expected: int, since: float, owner: Hashable) -> None:
         self.expected = expected
         self.since = since
+        self.owner = owner
 
 
 class _Waiter:
@@ -52,6 +53,7 @@ class Slots:
         self._memory_available = memory_available
         self._on_change = on_change
         self._running: set[Slot] = set()
+        self._shares: Counter[Hashable] = Counter()  # jobs that run, by owner
         self._queues: dict[Hashable, deque[_Waiter]] = {}
         self._turns: deque[Hashable] = deque()
         self._queued = 0
@@ -111,7 +113,11 @@ class Slots:
 
     def release(self, slot: Slot) -> None:
         """The job is over."""
-        self._running.discard(slot)
+        if slot in self._running:
+            self._running.remove(slot)
+            self._shares[slot.owner] -= 1
+            if not self._shares[slot.owner]:
+                del self._shares[slot.owner]
         self._pump()
 
     def resize(self, count: int) -> None:
@@ -130,16 +136,15 @@ class Slots:
             self._timer.cancel()
 
     def _pump(self) -> None:
-        """Start what can be started: one job of each owner in turn."""
+        """Start what can be started: a job of the owner that has the fewest running, of equal ones in turn."""
         now = asyncio.get_running_loop().time()
-        passed = 0
-        while self._turns and len(self._running) < self.count and passed < len(self._turns):
-            owner = self._turns[0]
+        lacking: set[Hashable] = set()
+        while len(self._running) < self.count and len(lacking) < len(self._turns):
+            owner = min((owner for owner in self._turns if owner not in lacking), key=self._shares.__getitem__)
             waiter = self._queues[owner][0]
             if waiter.expected > self.memory_free():
                 if self._running:
-                    self._turns.rotate(-1)
-                    passed += 1
+                    lacking.add(owner)
                     continue
                 self._take(owner)
                 if not waiter.future.done():
@@ -153,10 +158,11 @@ class Slots:
                 continue
             self._take(owner)
             if not waiter.future.done():
-                slot = Slot(waiter.expected, now)
+                slot = Slot(waiter.expected, now, owner)
                 self._running.add(slot)
+                self._shares[owner] += 1
                 waiter.future.set_result(slot)
-            passed = 0
+                lacking.clear()
         if self._timer is None and self._turns and len(self._running) < self.count:
             self._timer = asyncio.get_running_loop().call_later(RETRY_S, self._look_again)
         self._on_change()
@@ -166,11 +172,14 @@ class Slots:
         self._pump()
 
     def _take(self, owner: Hashable) -> None:
-        """Remove an owner's first waiter; the next turn is another's."""
+        """Remove an owner's first waiter; of those who have as many running, the next turn is another's."""
         self._queues[owner].popleft()
         self._queued -= 1
-        self._turns.rotate(-1)
-        self._drop_if_empty(owner)
+        self._turns.remove(owner)
+        if self._queues[owner]:
+            self._turns.append(owner)
+        else:
+            del self._queues[owner]
 
     def _drop_if_empty(self, owner: Hashable) -> None:
         if not self._queues[owner]:

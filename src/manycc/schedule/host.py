@@ -112,8 +112,8 @@ class Host:
     """
 
     __slots__ = (
-        "_foreign", "_next_end", "_next_of", "_told", "backend", "busy", "done", "ended", "grants", "most_memory",
-        "name", "promised", "serves", "speed", "stamp", "wrong", "wrong_last",
+        "_foreign", "_given_back", "_next_end", "_next_of", "_told", "backend", "busy", "done", "ended", "grants",
+        "most_memory", "name", "promised", "serves", "speed", "stamp", "wrong", "wrong_last",
     )  # fmt: skip
 
     def __init__(self, backend: PoolBackend, speed: Speed | None = None) -> None:
@@ -133,6 +133,7 @@ class Host:
         self._next_of = -1
         self._foreign = 0  # as of what it told at _told
         self._told = -1.0
+        self._given_back = (-1.0, 0)
         self.serves: list[Served] = []
         """The toolchains that it serves."""
         self.wrong = 0
@@ -183,13 +184,25 @@ class Host:
             return True
         if free > self.most_memory:
             self.most_memory = free
+        free += self._given_back_since()
         if self.promised + rss <= free:
             return True
-        since = self.backend.told - IN_FLIGHT_S  # those before have been reckoned with by the host
+        since = self._reckoned()
         if rss + sum([grant.rss for grant in self.grants if grant.started > since]) <= free:
             return True
         # Memory may have come back since: let an idle host see for itself.
         return self.idle() and asyncio.get_running_loop().time() - self.backend.told > STALE_S
+
+    def _reckoned(self) -> float:
+        """The host reckoned with all jobs that were given to it before this, when it told of its memory last."""
+        way = 2 * self.speed.floor_s if self.speed.samples else IN_FLIGHT_S
+        return self.backend.told - min(way, IN_FLIGHT_S)
+
+    def _given_back_since(self) -> int:
+        """Bytes of memory that jobs took when it told of it, and that are over."""
+        if self._given_back[0] != self.backend.told:
+            self._given_back = (self.backend.told, 0)
+        return self._given_back[1]
 
     def could_have_memory(self, rss: int) -> bool:
         """Whether such a job would fit there if nothing else ran, as far as is known."""
@@ -216,4 +229,6 @@ class Host:
         self.busy -= 1
         self.stamp += 1
         self.promised -= grant.rss
+        if grant.rss and grant.started < self._reckoned():
+            self._given_back = (self.backend.told, self._given_back_since() + grant.rss)
         del self.grants[grant]

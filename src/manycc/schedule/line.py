@@ -72,6 +72,10 @@ class Line:
         """Who is to be served last."""
         return self._waiters[0]
 
+    def last(self, count: int) -> list[Waiter]:
+        """The so many who are to be served last."""
+        return self._waiters[:count]
+
     def add(self, demand: Demand, future: asyncio.Future[Grant], now: float = 0.0) -> Waiter:
         """Somebody begins to wait."""
         self._number += 1

@@ -15,26 +15,19 @@ from manycc.backends.base import State
 from manycc.errors import NotDistributable
 from manycc.job import Job, Toolchain
 from manycc.reasons import Reason
+from manycc.schedule.choice import Choice
 from manycc.schedule.fitness import EXCLUDED, Fitness
 from manycc.schedule.here import Here
 from manycc.schedule.host import Demand, Grant, Host, PoolBackend
 from manycc.schedule.line import Line, Waiter
 from manycc.schedule.predict import UNKNOWN, Expected
+from manycc.schedule.pressure import Pressure
 from manycc.schedule.proving import Proving
-from manycc.schedule.served import NEARLY_S, WIDTH, Served
+from manycc.schedule.served import NEARLY_S, Served
 from manycc.schedule.speed import Speed, Speeds
 
-__all__ = ["EXCLUDED", "MAX_PASSED", "Grant", "Host", "Pool", "PoolBackend"]
+__all__ = ["EXCLUDED", "Grant", "Host", "Pool", "PoolBackend"]
 
-LOOK_AHEAD: Final = 64
-"""How far from the head of the line somebody is looked for whom a free slot suits."""
-MAX_PASSED: Final = 64
-"""How many may be served before the head of the line because a host suits them better."""
-MAX_PASSED_FOR_MEMORY: Final = 32
-"""After so many, hosts are kept for a job that needs more memory than they have left."""
-PREFERRED: Final = 1.5
-"""The host that has a job's inputs, perhaps its result, is taken if it takes no longer than so many times the best."""
-PREFERRED_S: Final = 0.1
 CONNECT_S: Final = 0.25
 """How often hosts that are down are told that there is work."""
 
@@ -57,7 +50,6 @@ class Pool:
         """
         speeds = speeds or Speeds()
         self.hosts = [Host(backend, speeds.of(backend.name)) for backend in backends]
-        self._named = {host.name: host for host in self.hosts}
         self._here = here if here is None or isinstance(here, Here) else Here(here, Speed())
         self._barred = barred or (lambda host, toolchain: "")
         self._proving = Proving(self._answered)
@@ -65,10 +57,11 @@ class Pool:
         self._served: dict[tuple[str, str, bool], Served] = {}
         self._usual = UNKNOWN
         self._waiting = 0
+        self._pressure = Pressure()
+        self._choice = Choice({host.name: host for host in self.hosts}, self._fitness, self._pressure, self._look_again)
         self._unready: set[Host] = set(self.hosts)
         self._connect_at = float("-inf")
         self._again: asyncio.TimerHandle | None = None
-        self._doubtful: list[Waiter] = []  # a host had an objection: is there another one?
         self._unsubscribe = [host.backend.on_change(self._subscriber(host)) for host in self.hosts]
         self.on_line: list[Callable[[], object]] = []
         """Who has slots that are not urgent: the latest is called when somebody has to wait."""
@@ -138,6 +131,7 @@ class Pool:
             raise NotDistributable(Reason.LOCAL_SLOT)
         waiter = served.line.add(demand, loop.create_future(), now)
         self._waiting += 1
+        self._pressure.more(now)
         if patience := waiter.patience("", now):
             self._look_again(patience)
         if self.on_line:
@@ -159,7 +153,7 @@ class Pool:
         if self._waiting:
             return None
         now = asyncio.get_running_loop().time()
-        host = self._quickest(served, demand, now)[0]
+        host = self._choice.quickest(served, demand, now)[0]
         if host is None or host.busy + host.foreign() >= host.backend.slots:
             return None
         return self._give(host, demand, now)
@@ -167,7 +161,7 @@ class Pool:
     def seconds(self, demand: Demand) -> float:
         """How long a job would take that is given to the best of the hosts that are free; infinite: none is."""
         served = self._served_by(demand.toolchain, demand.exact)
-        return self._quickest(served, demand, asyncio.get_running_loop().time())[1]
+        return self._choice.quickest(served, demand, asyncio.get_running_loop().time())[1]
 
     def hold(self, host: Host) -> Grant:
         """A slot of a certain host, free or not."""
@@ -179,6 +173,7 @@ class Pool:
         host = grant.host
         now = asyncio.get_running_loop().time()
         host.take_back(grant, now)
+        self._pressure.less(now)
         for served in host.serves:
             served.freed(host, self._usual, now)
         if self._waiting:
@@ -207,6 +202,7 @@ class Pool:
         seconds = demand.expected.seconds
         self._usual = self._usual._replace(seconds=self._usual.seconds + 0.02 * (seconds - self._usual.seconds))
         grant = host.give(demand, now)
+        self._pressure.more(now)
         if host.has_room():
             for served in host.serves:
                 served.freed(host, self._usual, now)
@@ -217,49 +213,19 @@ class Pool:
 
         Raises NotDistributable(LOCAL_SLOT) if it is this machine.
         """
-        host, seconds = self._quickest(served, demand, now)
+        host, seconds = self._choice.quickest(served, demand, now)
         if host is None:
             return None
         work = served.line.work
         if self._here is not None and self._here.better(served, demand, seconds, work, now):
             raise NotDistributable(Reason.LOCAL_SLOT)
-        wait = served.wait(host, demand, seconds, work, now)
+        wait = self._choice.wait(served, host, demand, seconds, work, now)
         if not wait and self._here is not None:
             wait = self._here.wait(demand.expected, seconds, now)
         if wait:
             self._look_again(wait)
             return None
         return host
-
-    def _quickest(self, served: Served, demand: Demand, now: float) -> tuple[Host | None, float]:
-        """The best of the hosts that are free, and the seconds that the job would take there."""
-        expected = demand.expected
-        preferred = self._named.get(demand.prefer) if demand.prefer else None
-        if preferred is not None and preferred in served.hosts and self._fitness.usable(preferred, demand):
-            seconds = preferred.seconds_now(expected, now)
-            if not preferred.has_room():
-                if expected.again:
-                    return None, float("inf")
-            elif self._nearly_best(served, expected, seconds, now) and self._fitness.suits(preferred, demand):
-                return preferred, 0.0 if expected.again else seconds
-        found: list[tuple[float, int, Host]] = []
-        free = served.best_free()
-        for host in free:
-            if self._fitness.usable(host, demand):
-                found.append((host.seconds_now(expected, now), len(found), host))
-                if len(found) == WIDTH:
-                    break
-        free.close()
-        found.sort()
-        for seconds, _, host in found:
-            if self._fitness.suits(host, demand):
-                return host, seconds
-        return None, float("inf")
-
-    @staticmethod
-    def _nearly_best(served: Served, expected: Expected, seconds: float, now: float) -> bool:
-        """Whether a host that has a job's inputs, perhaps its result, is to be preferred to others."""
-        return expected.again or seconds <= PREFERRED * served.least(expected, now) + PREFERRED_S
 
     # -- the line
 
@@ -269,66 +235,20 @@ class Pool:
             waiting = [served for served in host.serves if served.line]
             waiting.sort(key=lambda served: -served.line.head.order)
             for served in waiting:
-                waiter = self._next(served, host, now)
+                waiter = self._choice.next(served, host, now)
                 if waiter is not None:
                     break
             else:
                 break
+            grant = self._give(host, waiter.demand, now)
             self._leave(served.line, waiter)
-            waiter.future.set_result(self._give(host, waiter.demand, now))
+            waiter.future.set_result(grant)
         self._turn_away_doubtful()
-
-    def _next(self, served: Served, host: Host, now: float) -> Waiter | None:
-        """Who of a line gets a slot: who wants this very host, else who is first, else, of a slow host, who is last."""
-        line = served.line
-        head = line.head
-        if head.passed < MAX_PASSED:
-            for waiter in line.wanting(host.name):
-                expected = waiter.demand.expected
-                seconds = host.seconds_now(expected, now)
-                if self._fits(host, waiter, now) and self._nearly_best(served, expected, seconds, now):
-                    head.passed += waiter is not head
-                    return waiter
-        work = 0.0
-        for place, waiter in enumerate(line):
-            if place >= LOOK_AHEAD:
-                break
-            demand = waiter.demand
-            if patience := waiter.patience(host.name, now):
-                self._look_again(patience)
-            elif self._fits(host, waiter, now):
-                seconds = host.seconds_now(demand.expected, now)
-                wait = served.wait(host, demand, seconds, work, now)
-                if not wait:
-                    return waiter
-                # It is better off waiting for a quicker host; those behind it would wait for longer.
-                tail = line.tail
-                expected = tail.demand.expected
-                if tail is not waiter and self._fits(host, tail, now):
-                    seconds = host.seconds_now(expected, now)
-                    if not served.wait(host, tail.demand, seconds, line.work - expected.seconds, now):
-                        return tail
-                self._look_again(wait)
-                return None
-            if self._fitness.lacks_memory(host, demand):
-                waiter.passed += 1
-                if waiter.passed > MAX_PASSED_FOR_MEMORY:
-                    return None  # others would take for ever what becomes free
-            work += demand.expected.seconds
-        return None
-
-    def _fits(self, host: Host, waiter: Waiter, now: float) -> bool:
-        demand = waiter.demand
-        if waiter.future.done() or not self._fitness.usable(host, demand):
-            return False  # it was cancelled, and has not left yet
-        if self._fitness.suits(host, demand):
-            return True
-        self._doubtful.append(waiter)
-        return False
 
     def _leave(self, line: Line, waiter: Waiter) -> None:
         line.remove(waiter)
         self._waiting -= 1
+        self._pressure.less(asyncio.get_running_loop().time())
 
     def _look_again(self, wait: float) -> None:
         """A slow host is left free while a quicker one is expected to be free soon; then it is looked again."""
@@ -349,8 +269,8 @@ class Pool:
                         self._serve(host, now)
 
     def _turn_away_doubtful(self) -> None:
-        while self._doubtful:
-            self._turn_away_if_hopeless(self._doubtful.pop())
+        while self._choice.doubtful:
+            self._turn_away_if_hopeless(self._choice.doubtful.pop())
 
     def _turn_away_if_hopeless(self, waiter: Waiter) -> None:
         if waiter.future.done():

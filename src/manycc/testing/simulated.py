@@ -1,29 +1,36 @@
 """Nodes that exist only in virtual time: they have speed, slots, memory and moods, and satisfy ``PoolBackend``.
 
-What a job costs they look up by its source (``Costs``); how long it takes here follows from the node's speed, and from
-what happens to it: the job may be a straggler, the connection may break, the node may go away and come back.
-All chance comes from generators that belong to one node each, so that a run repeats from its seed however the
-scheduler behaves.
+Which of the jobs there may run is decided by a real node's code (``node/slots.py``); several agents can have jobs on
+the same nodes, and are told apart by ``AGENT``. What a job costs is looked up by its source (``Cost``); how long it
+takes here follows from the node's speed, and from what happens to it: the job may be a straggler, the connection may
+break, the node may go away and come back. All chance comes from generators that belong to one node each, so that a run
+repeats from its seed however the scheduler behaves.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections import deque
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from manycc.backends.base import State, Verdict
-from manycc.errors import BackendGone
+from manycc.errors import BackendGone, BackendRefused
 from manycc.job import Job, Outcome, Toolchain
+from manycc.node.slots import GROWTH_S, RESERVE, STILL_TO_COME, Slot, Slots
 from manycc.reasons import Reason
 
 RECONNECT_S: Final = 0.1
 """How long a broken connection to a node that lives takes to be there again."""
 STATE_S: Final = 0.1
 """Changes of state are told together, this long after the first, as a real node does."""
+
+AGENT: Final[ContextVar[str]] = ContextVar("agent", default="")
+"""Whose job it is that a task has a node run, where there are several agents."""
+_PLENTY: Final = 1 << 50
 
 
 class Cost(NamedTuple):
@@ -57,7 +64,8 @@ class Moods:
 
     ``straggle``: the chance that a job takes ``straggle_factor`` times as long on the node it is on. ``loss``: the
     chance that the connection breaks while a job is out, which loses all jobs there. ``up_s`` and ``down_s``: how
-    long a node stays, and stays away, on average (exponential); 0: it never goes.
+    long a node stays, and stays away, on average (exponential); 0: it never goes. ``leave``: the chance that it
+    goes once, at any moment of the first ``within_s`` seconds, and is away for as long as that.
     """
 
     straggle: float = 0.0
@@ -65,17 +73,39 @@ class Moods:
     loss: float = 0.0
     up_s: float = 0.0
     down_s: float = 0.0
+    leave: float = 0.0
+    within_s: float = 0.0
 
 
 CALM: Final = Moods()
 
 
+def absences(name: str, moods: Moods, seed: int) -> Iterator[tuple[float, float]]:
+    """When a node goes, and when it is back: seconds from the beginning, one after the other."""
+    chance = random.Random(f"{seed}/{name}/absences")  # noqa: S311 - it has to repeat
+    if moods.leave and chance.random() < moods.leave:
+        gone = chance.random() * moods.within_s
+        yield gone, gone + moods.within_s
+    if not moods.up_s:
+        return
+    back = 0.0
+    if chance.random() < moods.down_s / (moods.up_s + moods.down_s):  # it is away by now
+        back = chance.expovariate(1.0 / moods.down_s)
+        yield 0.0, back
+    while True:
+        gone = back + chance.expovariate(1.0 / moods.up_s)
+        back = gone + chance.expovariate(1.0 / moods.down_s)
+        yield gone, back
+
+
 @dataclass(slots=True, eq=False)
 class _Running:
-    """A job on a node; ``timer`` is set once it compiles."""
+    """A job that a node compiles."""
 
     cost: Cost
     future: asyncio.Future[None]
+    agent: str
+    since: float
     timer: asyncio.TimerHandle | None = None
 
 
@@ -115,12 +145,13 @@ class SimulatedNode:
         self._costs = costs
         self._moods = moods
         self._chance = random.Random(f"{seed}/{machine.name}")  # noqa: S311 - it has to repeat
-        self._free = machine.memory
+        self._absences = absences(machine.name, moods, seed)
         self._telling: asyncio.TimerHandle | None = None
         self._running: dict[_Running, None] = {}  # in order, as a set of objects is not
-        self._waiting: deque[_Running] = deque()
+        self._admission = Slots(machine.slots, self._memory_available, self.tell)
         self._callbacks: list[Callable[[], None]] = []
         self._comes_and_goes: asyncio.TimerHandle | None = None
+        self._begun = 0.0
         self._away = False
 
     # -- what the scheduler reads
@@ -184,10 +215,10 @@ class SimulatedNode:
             self._changed()
 
     def _see(self) -> None:
-        self.others = self.guests + len(self._running) + len(self._waiting)
+        self.others = self.guests + self._admission.busy + self._admission.queued
         self.told = asyncio.get_running_loop().time()
         if self.machine.memory:
-            self.memory_free = max(0, self._free)
+            self.memory_free = max(0, self._admission.memory_free())
 
     # -- running jobs
 
@@ -196,12 +227,14 @@ class SimulatedNode:
         if self.state is not State.READY:
             raise BackendGone(Reason.NODE_LOST, self.why)
         cost = self._costs[job.source]
-        begun = loop.time()
-        running = _Running(cost, loop.create_future())
-        self._waiting.append(running)
-        self._admit()
+        asked = begun = loop.time()
         try:
-            await running.future
+            slot = await self._slot(cost)
+            begun = loop.time()
+            try:
+                await self._compile(cost)
+            finally:
+                self._admission.release(slot)
         except BackendGone:
             self.tally.lost += 1
             self.tally.wasted_s += loop.time() - begun
@@ -210,8 +243,6 @@ class SimulatedNode:
             self.tally.cancelled += 1
             self.tally.wasted_s += loop.time() - begun
             raise
-        finally:
-            self._end(running)
         took = loop.time() - begun
         self.tally.done += 1
         self.tally.busy_s += took
@@ -221,24 +252,47 @@ class SimulatedNode:
             0,
             b"",
             b"",
-            phases={"wait": 0.0, "stage": 0.0, "wall": took - self.machine.latency_s},
+            phases={"wait": begun - asked, "stage": 0.0, "wall": took - self.machine.latency_s},
             cpu_s=cost.cpu_s / self.machine.speed,
             peak_rss=cost.peak_rss,
             sent=cost.input_bytes,
             received=cost.output_bytes,
         )
 
-    def _admit(self) -> None:
-        """Begin what waits, in order, as far as slots and memory go; a job too large for the node runs alone."""
-        while self._waiting and len(self._running) < self.slots:
-            running = self._waiting[0]
-            if self.machine.memory and self._running and running.cost.peak_rss > self._free:
-                return
-            self._waiting.popleft()
-            self._running[running] = None
-            self._free -= running.cost.peak_rss
-            self._begin(running)
-            self.tell()
+    async def _slot(self, cost: Cost) -> Slot:
+        """Wait as in a real node's queue; a job too large for the node is let run alone."""
+        expected = min(cost.peak_rss, self.machine.memory) if self.machine.memory else 0
+        try:
+            return await self._admission.acquire(AGENT.get(), max(1, expected))
+        except BackendRefused as refused:
+            if self.state is State.READY:
+                raise
+            raise BackendGone(Reason.NODE_LOST, self.why) from refused
+
+    def _memory_available(self) -> int:
+        """Jobs take their memory bit by bit, as real nodes think they do."""
+        if not self.machine.memory:
+            return _PLENTY
+        now = asyncio.get_running_loop().time()
+        taken = sum(
+            min(running.cost.peak_rss, self.machine.memory) * min(1 - STILL_TO_COME, (now - running.since) / GROWTH_S)
+            for running in self._running
+        )
+        return self.machine.memory + RESERVE - int(taken)
+
+    async def _compile(self, cost: Cost) -> None:
+        if self.state is not State.READY:  # it went in the moment in which the job was let in
+            raise BackendGone(Reason.NODE_LOST, self.why)
+        loop = asyncio.get_running_loop()
+        running = _Running(cost, loop.create_future(), AGENT.get(), loop.time())
+        self._running[running] = None
+        self._begin(running)
+        try:
+            await running.future
+        finally:
+            assert running.timer is not None  # noqa: S101
+            running.timer.cancel()
+            del self._running[running]
 
     def _begin(self, running: _Running) -> None:
         machine, moods, chance = self.machine, self._moods, self._chance
@@ -254,34 +308,23 @@ class SimulatedNode:
         else:
             running.timer = loop.call_later(seconds, _finish, running.future)
 
-    def _end(self, running: _Running) -> None:
-        if running.timer is not None:
-            running.timer.cancel()
-        if running in self._running:
-            del self._running[running]
-            self._free += running.cost.peak_rss
-        elif running in self._waiting:
-            self._waiting.remove(running)
-        self.tell()
-        self._admit()
+    def shares(self) -> Counter[str]:
+        """How many slots each agent has now."""
+        return Counter(running.agent for running in self._running)
 
     # -- coming and going
 
     def start(self) -> None:
-        """Begin to come and go, if that is its mood: where it is by now is chance as well."""
-        moods = self._moods
-        if not moods.up_s:
-            return
-        if self._chance.random() < moods.down_s / (moods.up_s + moods.down_s):
-            self._go()
-        else:
-            self._plan(moods.up_s, self._go)
+        """Begin to come and go, if that is its mood."""
+        self._begun = asyncio.get_running_loop().time()
+        self._plan()
 
     def stop(self) -> None:
         """Let nothing happen to it any more."""
         for timer in (self._comes_and_goes, self._telling):
             if timer is not None:
                 timer.cancel()
+        self._admission.close()
 
     def leave(self, why: str = "the connection was lost") -> None:
         """Be gone: all jobs here are lost."""
@@ -289,8 +332,8 @@ class SimulatedNode:
             return
         self.state, self.why = State.DOWN, why
         self.tally.changes.append((asyncio.get_running_loop().time(), False))
-        self._waiting, gone = deque(), [*self._running, *self._waiting]
-        for running in gone:
+        self._admission.resize(0)
+        for running in self._running:
             if not running.future.done():
                 running.future.set_exception(BackendGone(Reason.NODE_LOST, why))
         self._changed()
@@ -301,18 +344,19 @@ class SimulatedNode:
             return
         self.state, self.why = State.READY, ""
         self.tally.changes.append((asyncio.get_running_loop().time(), True))
+        self._admission.resize(self.machine.slots)
         self._see()
         self._changed()
 
-    def _go(self) -> None:
+    def _go(self, back: float) -> None:
         self._away = True
         self.leave("it went away")
-        self._plan(self._moods.down_s, self._back)
+        self._comes_and_goes = asyncio.get_running_loop().call_at(back, self._back)
 
     def _back(self) -> None:
         self._away = False
         self.come()
-        self._plan(self._moods.up_s, self._go)
+        self._plan()
 
     def _break(self) -> None:
         if self.state is State.READY:
@@ -323,9 +367,11 @@ class SimulatedNode:
         if not self._away:
             self.come()
 
-    def _plan(self, mean_s: float, then: Callable[[], None]) -> None:
-        delay = self._chance.expovariate(1.0 / mean_s)
-        self._comes_and_goes = asyncio.get_running_loop().call_later(delay, then)
+    def _plan(self) -> None:
+        absence = next(self._absences, None)
+        if absence is not None:
+            gone, back = (self._begun + time for time in absence)
+            self._comes_and_goes = asyncio.get_running_loop().call_at(gone, self._go, back)
 
 
 def _finish(future: asyncio.Future[None]) -> None:

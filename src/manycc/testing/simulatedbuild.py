@@ -20,10 +20,12 @@ from manycc.reasons import Reason
 from manycc.schedule.dispatch import Dispatcher, Failed
 from manycc.schedule.learned import Learned
 from manycc.schedule.pool import Pool
-from manycc.testing.simulated import Cost, SimulatedNode
+from manycc.testing.simulated import AGENT, Cost, SimulatedNode
 
 GCC: Final = Toolchain("5" * 64, "/usr/bin/gcc", "gcc", "12", "x86_64-linux-gnu", "gcc 12", (), (), {})
 MAX_ATTEMPTS: Final = 3
+LOOK_S: Final = 0.1
+"""How often it is looked who has how many slots."""
 _FOLDER: Final = "/build"
 _DIGEST: Final = bytes(32)
 
@@ -140,19 +142,15 @@ class Result:
         return self.makespan / self.bound
 
 
-async def simulate(build: Build, nodes: Sequence[SimulatedNode], scheduler: Scheduler) -> Result:
-    """Run a build as make would: ``width`` at once, in order. Needs a ``VirtualLoop``.
+async def make(build: Build, nodes: Sequence[SimulatedNode], scheduler: Scheduler) -> dict[str, int]:
+    """Ask for a build's jobs as make would: ``width`` at once, in order. What could not be done at once, by reason.
 
     A job that no host can do now, or that failed on too many, is asked for again when a host has come: there is no
     compiler here, so that the bound is one of the nodes alone.
     """
-    loop = asyncio.get_running_loop()
-    begun = loop.time()
     failures: dict[str, int] = {}
     changed = asyncio.Event()
     unsubscribe = [node.on_change(changed.set) for node in nodes]
-    for node in nodes:
-        node.start()
 
     async def worker(todo: Iterator[str]) -> None:
         for source in todo:
@@ -172,10 +170,21 @@ async def simulate(build: Build, nodes: Sequence[SimulatedNode], scheduler: Sche
         async with asyncio.TaskGroup() as group:
             for _ in range(min(build.width, len(phase))):
                 group.create_task(worker(todo))
-    makespan = loop.time() - begun
-    for node, end in zip(nodes, unsubscribe, strict=True):
-        node.stop()
+    for end in unsubscribe:
         end()
+    return failures
+
+
+async def simulate(build: Build, nodes: Sequence[SimulatedNode], scheduler: Scheduler) -> Result:
+    """Run a build. Needs a ``VirtualLoop``."""
+    loop = asyncio.get_running_loop()
+    begun = loop.time()
+    for node in nodes:
+        node.start()
+    failures = await make(build, nodes, scheduler)
+    makespan = loop.time() - begun
+    for node in nodes:
+        node.stop()
     tallies = [node.tally for node in nodes]
     return Result(
         makespan=makespan,
@@ -189,6 +198,52 @@ async def simulate(build: Build, nodes: Sequence[SimulatedNode], scheduler: Sche
     )
 
 
+@dataclass(slots=True)
+class Share:
+    """What one of several agents had of the nodes. ``took``: seconds until its build was done.
+
+    ``slots``: how many it had on average while all of them had work.
+    """
+
+    took: float
+    slots: float
+
+
+async def simulate_together(
+    builds: Sequence[Build], nodes: Sequence[SimulatedNode], schedulers: Sequence[Scheduler]
+) -> list[Share]:
+    """Run builds at the same time on the same nodes, each by an agent of its own. Needs a ``VirtualLoop``."""
+    loop = asyncio.get_running_loop()
+    begun = loop.time()
+    names = [f"agent{number}" for number in range(len(builds))]
+    took: dict[str, float] = {}
+
+    async def agent(name: str, build: Build, scheduler: Scheduler) -> None:
+        AGENT.set(name)
+        await make(build, nodes, scheduler)
+        took[name] = loop.time() - begun
+
+    for node in nodes:
+        node.start()
+    tasks = [
+        loop.create_task(agent(name, build, scheduler))
+        for name, build, scheduler in zip(names, builds, schedulers, strict=True)
+    ]
+    held: dict[str, int] = dict.fromkeys(names, 0)
+    looks = 0
+    while not took:
+        await asyncio.wait(tasks, timeout=LOOK_S, return_when=asyncio.FIRST_COMPLETED)
+        looks += 1
+        for node in nodes:
+            for name, slots in node.shares().items():
+                held[name] += slots
+    for task in tasks:
+        await task
+    for node in nodes:
+        node.stop()
+    return [Share(took[name], held[name] / looks) for name in names]
+
+
 def lower_bound(build: Build, nodes: Iterable[SimulatedNode], begun: float = 0.0) -> float:
     """A time in which no scheduler, knowing all, could have done the build. It is the larger of two.
 
@@ -196,6 +251,9 @@ def lower_bound(build: Build, nodes: Iterable[SimulatedNode], begun: float = 0.0
 
     - the phase's reference seconds over the speeds of all slots; no more slots than make has jobs out at once, the
       quickest ones;
+    - where all nodes have limited memory, bytes times reference seconds over bytes times speed: what runs on a node
+      fits into it, so that it gets through no more of that product in a second. (A job too large for any node runs
+      there alone, and counts as one of the least node's size.)
     - for each job: when make can have asked for it at the earliest, and then its time on the quickest node. Make asks
       for job k when no more than ``width`` - 1 of those before it are left: all others, be they the shortest, are done.
 
@@ -207,12 +265,19 @@ def lower_bound(build: Build, nodes: Iterable[SimulatedNode], begun: float = 0.0
     machines = [(node.machine, node.tally.changes) for node in nodes]
     speeds = heapq.nlargest(build.width, (machine.speed for machine, _ in machines for _ in range(machine.slots)))
     capacity, quickest = sum(speeds), speeds[0]
+    least = min(machine.memory for machine, _ in machines)
+    room = sum(machine.memory * machine.speed for machine, _ in machines)
     by_phase = 0.0
     total = 0.0
     for phase in build.phases:
         seconds = [build.costs[source].cpu_s for source in phase]
         total += sum(seconds)
-        by_phase += max(sum(seconds) / capacity, _last_asked(seconds, build.width, capacity, quickest))
+        space = sum(min(cost.peak_rss, least) * cost.cpu_s for cost in map(build.costs.__getitem__, phase))
+        by_phase += max(
+            sum(seconds) / capacity,
+            space / room if least else 0.0,
+            _last_asked(seconds, build.width, capacity, quickest),
+        )
     changes = sorted(
         (time - begun, machine.slots * machine.speed * (1 if there else -1))
         for machine, times in machines

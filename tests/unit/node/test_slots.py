@@ -54,6 +54,28 @@ def test_owners_take_turns() -> None:
     run(body)
 
 
+def test_who_has_the_fewest_running_is_next() -> None:
+    """However long the jobs of the others take."""
+
+    async def body() -> None:
+        slots = slots_of(4)
+        held = [await slots.acquire("long", 0) for _ in range(3)]
+        short = await slots.acquire("short", 0)
+        waiting = [asyncio.create_task(slots.acquire(owner, 0)) for owner in ("long", "long", "short", "late")]
+        await settle()
+        slots.release(held.pop())
+        await settle()
+        assert [task.done() for task in waiting] == [False, False, False, True], "it has none at all"
+        slots.release(short)
+        await settle()
+        assert [task.done() for task in waiting] == [False, False, True, True]
+        slots.release(held.pop())
+        slots.release(held.pop())
+        await asyncio.gather(*waiting)
+
+    run(body)
+
+
 def test_never_more_than_there_are() -> None:
     async def body() -> None:
         slots = slots_of(3)

@@ -13,12 +13,13 @@ from test_pool import GCC, FakeBackend, settled
 from manycc.backends.base import State
 from manycc.errors import NotDistributable
 from manycc.reasons import Reason
+from manycc.schedule.choice import GOES_ON, MAX_PASSED_FOR_MEMORY
 from manycc.schedule.dispatch import Dispatcher
 from manycc.schedule.here import Here
 from manycc.schedule.host import Grant
 from manycc.schedule.learned import HERE, Learned
 from manycc.schedule.local import LocalSlots
-from manycc.schedule.pool import MAX_PASSED_FOR_MEMORY, Pool
+from manycc.schedule.pool import Pool
 from manycc.schedule.predict import UNKNOWN
 from manycc.testing import virtualtime
 
@@ -99,6 +100,50 @@ def test_the_last_of_the_line_gets_the_slow_slot_and_the_first_the_quick_one() -
     play(test)
 
 
+def test_of_those_who_are_last_the_shortest_gets_the_slow_slot() -> None:
+    async def test() -> None:
+        pool, _ = pool_of({"strong": 1.0, "weak": 0.2})
+        strong, weak = await give(pool, 1.0), pool.hold(pool.hosts[1])
+        asked = [ask(pool, seconds) for seconds in (4.0, *[1.0] * 8, 0.5, 1.0)]
+        await settled(asked[0])
+        pool.release(weak)
+        await settled(asked[0])
+        assert [task.done() for task in asked] == [False] * 9 + [True, False]
+        pool.release(strong)
+        for task in asked:
+            task.cancel()
+
+    play(test)
+
+
+def test_a_weak_helper_helps_in_a_build_that_goes_on() -> None:
+    """No job would be over sooner there, but the build is; until make asks for no more."""
+
+    async def test() -> None:
+        pool, _ = pool_of({"strong": 1.0, "weak": 0.2})
+        used: dict[str, list[float]] = {"strong": [], "weak": []}
+        loop = asyncio.get_running_loop()
+
+        async def make(todo: int) -> None:
+            for _ in range(todo):
+                grant = await give(pool, 1.0)
+                used[grant.host.name].append(loop.time())
+                await asyncio.sleep(1.0 if grant.host.name == "strong" else 5.0)
+                pool.release(grant)
+
+        await make(4)
+        assert not used["weak"], "one at a time needs no more than the strong one"
+        async with asyncio.TaskGroup() as group:
+            for _ in range(3):
+                group.create_task(make(80))
+        begun, took = 4.0, loop.time() - 4.0
+        assert took <= 220.0, "without it it is 240"
+        assert len(used["weak"]) >= 20
+        assert used["weak"][0] >= begun + 0.8 * 5.0 / GOES_ON
+
+    play(test)
+
+
 def test_a_quick_host_that_does_not_come_free_is_not_waited_for_for_ever() -> None:
     async def test() -> None:
         pool, _ = pool_of({"strong": 1.0, "weak": 0.2})
@@ -145,6 +190,27 @@ def test_memory_of_a_host_is_not_given_twice() -> None:
         assert little.host.has_room()
         pool.release(grants[0])
         assert (await waiting).host is grants[0].host
+
+    play(test)
+
+
+def test_memory_that_jobs_gave_back_is_there_at_once() -> None:
+    """A host need not say so first."""
+
+    async def test() -> None:
+        host = FakeBackend("host", 4)
+        host.memory_free = 1000 * MIB
+        pool = Pool([host])
+        old = [await give(pool, 1.0, rss=400 * MIB) for _ in range(2)]
+        await asyncio.sleep(1.0)
+        host.memory_free, host.told = 200 * MIB, 1.0  # beside those two
+        waiting = [ask(pool, 1.0, rss=400 * MIB) for _ in range(2)]
+        assert not await settled(waiting[0])
+        pool.release(old[0])
+        assert await settled(waiting[0])
+        assert not await settled(waiting[1]), "it went to the first"
+        pool.release(waiting[0].result())
+        assert await settled(waiting[1]), "that came after the host's word, and is over"
 
     play(test)
 

@@ -12,8 +12,9 @@ from manycc.backends.base import State
 from manycc.errors import NotDistributable
 from manycc.job import Job, Outcome, Toolchain
 from manycc.reasons import Reason
+from manycc.schedule.choice import MAX_PASSED
 from manycc.schedule.local import LocalSlots
-from manycc.schedule.pool import MAX_PASSED, Pool
+from manycc.schedule.pool import Pool
 
 GCC = Toolchain("f" * 64, "/usr/bin/gcc", "gcc", "12", "x86_64-linux-gnu", "gcc 12", (), (), {})
 

@@ -18,7 +18,7 @@ from manycc.errors import BackendGone
 from manycc.reasons import Reason
 from manycc.schedule.learned import Learned
 from manycc.testing import virtualtime
-from manycc.testing.simulated import CALM, Cost, Machine, Moods, SimulatedNode
+from manycc.testing.simulated import CALM, Cost, Machine, Moods, SimulatedNode, absences
 from manycc.testing.simulatedbuild import (
     AgentsWay,
     Build,
@@ -117,13 +117,14 @@ def test_a_node_runs_no_more_than_its_slots_at_once() -> None:
 
 
 def test_a_node_runs_no_more_than_its_memory_holds() -> None:
-    costs = {f"/{number}.cc": Cost(1.0, peak_rss=600) for number in range(4)}
+    costs = {f"/{number}.cc": Cost(1.0, peak_rss=600 << 20) for number in range(4)}
 
     async def test() -> float:
-        (node,) = nodes_of([Machine("one", 4, memory=1300)], costs)
+        (node,) = nodes_of([Machine("one", 4, memory=1300 << 20)], costs)
         tasks = [asyncio.create_task(node.run(job_of(source, cost))) for source, cost in costs.items()]
         await asyncio.sleep(0.5)
-        assert (node.memory_free, node.others) == (100, 4)
+        assert node.memory_free is not None
+        assert (node.memory_free >> 20, node.others) == (100, 4)
         tasks[3].cancel()  # while it waits
         await asyncio.wait(tasks)
         assert node.tally.done == 3
@@ -154,6 +155,25 @@ def test_lower_bound_counts_the_slots_that_were_there() -> None:
     b.tally.changes = [(1.0, False), (3.0, True)]
     # One second with both, two with one of them, then two more with both.
     assert lower_bound(Build(costs, [list(costs)], 99), [a, b]) == pytest.approx(5.0)
+
+
+def test_lower_bound_counts_memory() -> None:
+    costs = {f"/{number}.cc": Cost(1.0, peak_rss=600) for number in range(12)}
+    nodes = nodes_of([Machine("a", 4, memory=1200), Machine("b", 4, speed=2.0, memory=1200)], costs)
+    # Two at once on each, of the four that it has slots for.
+    assert lower_bound(Build(costs, [list(costs)], 99), nodes) == pytest.approx(12 / (2 + 4))
+    large = {"/large.cc": Cost(3.0, peak_rss=5000), "/small.cc": Cost(1.0, peak_rss=10)}
+    nodes = nodes_of([Machine("a", 4, memory=1000)], large)
+    assert lower_bound(Build(large, [list(large)], 99), nodes) == pytest.approx(3.01), "it runs alone"
+
+
+def test_a_node_that_leaves_does_so_once() -> None:
+    moods = Moods(leave=0.5, within_s=100.0)
+    gone = [list(absences(f"node{number}", moods, 1)) for number in range(400)]
+    assert {len(times) for times in gone} == {0, 1}
+    times = [times[0] for times in gone if times]
+    assert 150 <= len(times) <= 250
+    assert all(0.0 <= begin <= 100.0 and end == begin + 100.0 for begin, end in times)
 
 
 # -- the scheduler
