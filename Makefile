@@ -1,5 +1,5 @@
 # What a user or a developer types. Everything installs what it needs by itself.
-.PHONY: demo test test-long trees lint bench clean
+.PHONY: demo test test-long trees lint bench bench-check bench-profile clean
 
 demo:
 	@scripts/setup.sh run
@@ -26,6 +26,14 @@ lint:
 bench:
 	@scripts/setup.sh test
 	.venv/bin/python bench/hotpath.py
+
+bench-check:
+	@scripts/setup.sh test
+	.venv/bin/python bench/check.py
+
+bench-profile:
+	@scripts/setup.sh bench
+	.venv/bin/python bench/profile_hotpath.py
 
 clean:
 	rm -rf .venv build dist bench/out

@@ -1,10 +1,12 @@
 """What one job costs the client and the node, beside the compiler's own preprocessor and stock distcc.
 
-    python bench/hotpath.py [--runs N] [--markdown]
+    python bench/hotpath.py [--runs N] [--rounds N] [--against LAUNCHER] [--json FILE]
 
-CPU seconds are the kernel's own accounting (user + system): of the launchers as this process's
-children, of the agent and the nodes from /proc, children included. Each figure is the median of
-several rounds, and all rows are measured in turn in one run, so that a noisy machine disturbs them alike.
+CPU seconds are the kernel's own accounting (user + system): of the launchers as this process's children, of the
+agent from its scheduler's clock. "New unit" is a source never seen, with known headers; "same unit again" is what a
+second build after a clean costs. Each figure is the median of several rounds, and all rows are measured in turn in
+one run, so that a noisy machine disturbs them alike; so is another launcher, if one is named. What a node adds to the
+compiler is measured by ``nodecost``.
 """
 
 from __future__ import annotations
@@ -22,18 +24,33 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from typing import Final, NamedTuple
 
 from manycc.testing.cluster import Cluster
 
-HEAVY = """#include <iostream>
+HEAVY: Final = """#include <iostream>
 #include <regex>
 #include <functional>
 #include <filesystem>
 #include <algorithm>
 int answer_{number}() {{ return {number}; }}
 """
-TRIVIAL = "#include <stddef.h>\nint answer_{number}(void) {{ return {number}; }}\n"
-TICKS = os.sysconf("SC_CLK_TCK")
+TRIVIAL: Final = "#include <stddef.h>\nint answer_{number}(void) {{ return {number}; }}\n"
+
+
+class Kind(NamedTuple):
+    """A kind of source: its name, the compiler and options, its text and its name's end."""
+
+    name: str
+    compiler: list[str]
+    text: str
+    suffix: str
+
+
+KINDS: Final = (
+    Kind("trivial C", ["gcc", "-O2"], TRIVIAL, ".c"),
+    Kind("heavy C++", ["g++", "-O0", "-std=c++20"], HEAVY, ".cc"),
+)
 
 
 def children_cpu() -> float:
@@ -42,37 +59,44 @@ def children_cpu() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def process_cpu(pid: int, children: bool = False) -> float:
-    """User and system seconds of a process (nanosecond clock for itself, ticks for its children)."""
-    with open(f"/proc/{pid}/schedstat", encoding="ascii") as file:
-        seconds = int(file.read().split()[0]) / 1e9
-    if children:
-        with open(f"/proc/{pid}/stat", encoding="ascii") as file:
-            fields = file.read().rpartition(")")[2].split()
-        seconds += (int(fields[13]) + int(fields[14])) / TICKS
-    return seconds
+def process_cpu(pid: int) -> float:
+    """User and system seconds of all threads of a process, by the scheduler's clock (nanoseconds)."""
+    taken = 0
+    for task in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{task}/schedstat", encoding="ascii") as file:
+            taken += int(file.read().split()[0])
+    return taken / 1e9
+
+
+class Cost(NamedTuple):
+    """Of one job, in seconds: the launcher's CPU (median), the agent's CPU and the wall (means)."""
+
+    launcher: float
+    agent: float
+    wall: float
 
 
 class Bench:
-    """A cluster, some sources, and what was measured on them."""
+    """A cluster, and sources of one kind."""
 
-    def __init__(self, folder: str, cluster: Cluster, runs: int) -> None:
+    def __init__(self, folder: str, cluster: Cluster, kind: Kind) -> None:
         self.folder = folder
         self.cluster = cluster
-        self.runs = runs
-        self.agent = cluster.agent_pid()
-        self.rows: list[tuple[str, float, float, float]] = []
+        self.kind = kind
 
-    def sources(self, text: str, suffix: str, first: int) -> list[str]:
+    def sources(self, first: int, count: int) -> list[str]:
+        """Write so many sources that differ from all others."""
         names = []
-        for number in range(first, first + self.runs):
-            name = f"s{number}{suffix}"
+        for number in range(first, first + count):
+            name = f"s{number}{self.kind.suffix}"
             with open(os.path.join(self.folder, name), "w", encoding="ascii") as file:
-                file.write(text.format(number=number))
+                file.write(self.kind.text.format(number=number))
             names.append(name)
         return names
 
-    def compile(self, prefix: list[str], options: list[str], names: list[str], output: str = "-c") -> list[float]:
+    def compile(
+        self, prefix: list[str], names: list[str], output: str = "-c", env: dict[str, str] | None = None
+    ) -> list[float]:
         """CPU seconds of each command's own process tree."""
         taken = []
         for name in names:
@@ -81,18 +105,21 @@ class Bench:
                 os.unlink(os.path.join(self.folder, target))  # as after a clean
             before = children_cpu()
             subprocess.run(
-                [*prefix, *options, output, name, "-o", target], cwd=self.folder, env=self.cluster.env, check=True
+                [*prefix, *self.kind.compiler, output, name, "-o", target],
+                cwd=self.folder,
+                env=self.cluster.env if env is None else env,
+                check=True,
             )
             taken.append(children_cpu() - before)
         return taken
 
-    def manycc(self, options: list[str], names: list[str]) -> tuple[float, float, float]:
-        """Per job: launcher CPU (median), agent CPU (mean), wall (median) in seconds."""
-        before = process_cpu(self.agent)
+    def manycc(self, agent: int, names: list[str], launcher: str = "") -> Cost:
+        """What a job costs, on average over these sources. ``launcher``: another than the installed one."""
+        before = process_cpu(agent)
         begun = time.monotonic()
-        launcher = self.compile([self.cluster.launcher], options, names)
+        taken = self.compile([launcher or self.cluster.launcher], names)
         wall = (time.monotonic() - begun) / len(names)
-        return statistics.median(launcher), (process_cpu(self.agent) - before) / len(names), wall
+        return Cost(statistics.median(taken), (process_cpu(agent) - before) / len(names), wall)
 
 
 def with_distcc(folder: str, work: Callable[[dict[str, str]], None]) -> bool:
@@ -105,6 +132,7 @@ def with_distcc(folder: str, work: Callable[[dict[str, str]], None]) -> bool:
         ["distccd", "--no-detach", "--daemon", "--listen", "127.0.0.1", "--port", str(port), "--allow", "127.0.0.1",
          "--jobs", "4", "--log-file", os.path.join(folder, "distccd.log"), "--enable-tcp-insecure"],
         start_new_session=True, stderr=subprocess.DEVNULL,
+        env={**os.environ, "TMPDIR": "/tmp"},  # it gives up root's rights: ours may not be for it to write
     )  # fmt: skip
     try:
         for _ in range(200):
@@ -123,76 +151,90 @@ def with_distcc(folder: str, work: Callable[[dict[str, str]], None]) -> bool:
     return True
 
 
-def main() -> int:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description="client and node cost per job")
-    parser.add_argument("--runs", type=int, default=10)
-    parser.add_argument("--json", metavar="FILE")
-    options = parser.parse_args()
+def _measure_kind(bench: Bench, runs: int, rounds: int, compare: bool, against: str, base: str) -> dict[str, float]:
+    cluster, kind = bench.cluster, bench.kind.name
+    bench.compile([cluster.launcher], bench.sources(90_000, 2))  # both sides get to know headers and compiler
+    agent = cluster.agent_pid()
+    names = bench.sources(0, runs)
+    records = len(cluster.records())
+    new = bench.manycc(agent, names)
+    made = cluster.wait_records(records + runs)[records:]
+    assert all(record["reason"] == "remote" for record in made), made
+    again, other = [], []
+    for _ in range(rounds):
+        again.append(bench.manycc(agent, names))
+        if against:
+            other.append(bench.manycc(agent, names, against))
+    known = cluster.wait_records(records + runs * (1 + len(again) + len(other)))[records + runs :]
+    assert all(record["reason"] == "cached" for record in known), known
+    results = {
+        f"{kind}: new unit, warm headers: launcher": new.launcher * 1e3,
+        f"{kind}: new unit, warm headers: agent": new.agent * 1e3,
+        f"{kind}: same unit again: launcher": statistics.median(cost.launcher for cost in again) * 1e3,
+        f"{kind}: same unit again: agent": statistics.median(cost.agent for cost in again) * 1e3,
+        f"{kind}: same unit again: client": statistics.median(cost.launcher + cost.agent for cost in again) * 1e3,
+        f"{kind}: same unit again: client, least": min(cost.launcher + cost.agent for cost in again) * 1e3,
+        f"{kind}: same unit again: wall": statistics.median(cost.wall for cost in again) * 1e3,
+        f"{kind}: bytes sent, new unit": statistics.median(record["sent"] for record in made),
+        f"{kind}: bytes sent, same unit": max(record["sent"] for record in known),
+        f"{kind}: inputs": made[-1]["inputs"],
+    }
+    if other:
+        results[f"{kind}: same unit again: other launcher"] = statistics.median(cost.launcher for cost in other) * 1e3
+    if compare:
+        results[f"{kind}: local compile"] = statistics.median(bench.compile([], names)) * 1e3
+        results[f"{kind}: preprocess only"] = statistics.median(bench.compile([], names, "-E")) * 1e3
+
+        def distcc(env: dict[str, str]) -> None:
+            results[f"{kind}: stock distcc"] = statistics.median(bench.compile(["distcc"], names, env=env)) * 1e3
+
+        with_distcc(base, distcc)
+    return results
+
+
+def measure(runs: int = 10, rounds: int = 5, compare: bool = True, against: str = "") -> dict[str, float]:
+    """All figures by name: milliseconds of CPU, bytes, counts, MB (of the agent and the node after all this).
+
+    ``rounds`` times ``runs`` jobs of each kind that were seen before; ``compare``: also what preprocessing and distcc
+    cost; ``against``: the path of another launcher, to be measured in turn with the installed one.
+    """
     base = tempfile.mkdtemp(prefix="manycc-bench-")
     work = os.path.join(base, "work")
     os.makedirs(work)
     results: dict[str, float] = {}
     try:
         with Cluster(os.path.join(base, "cluster"), nodes=1, jobs=4) as cluster:
-            kinds = {
-                "trivial C": (["gcc", "-O2"], TRIVIAL, ".c"),
-                "heavy C++": (["g++", "-O0", "-std=c++20"], HEAVY, ".cc"),
-            }
-            for kind, (compiler, text, suffix) in kinds.items():
-                bench = Bench(work, cluster, options.runs)
-                warm_up = bench.sources(text, suffix, 90_000)[:2]
-                bench.compile([cluster.launcher], compiler, warm_up)
-                bench.agent = cluster.agent_pid()
-                names = bench.sources(text, suffix, 0)
-                local = bench.compile([], compiler, names)
-                node = cluster.nodes[0].process
-                assert node is not None
-                before, records = process_cpu(node.pid, children=True), len(cluster.records())
-                new = bench.manycc(compiler, names)
-                node_cpu = (process_cpu(node.pid, children=True) - before) / len(names)
-                made = cluster.wait_records(records + len(names))[records:]
-                assert all(record["reason"] == "remote" for record in made), made
-                again = [bench.manycc(compiler, names) for _ in range(5)]
-                preprocess = bench.compile([], compiler, names, "-E")
-                results |= {
-                    f"{kind}: local compile": statistics.median(local) * 1e3,
-                    f"{kind}: preprocess only": statistics.median(preprocess) * 1e3,
-                    f"{kind}: new unit, warm headers: launcher": new[0] * 1e3,
-                    f"{kind}: new unit, warm headers: agent": new[1] * 1e3,
-                    f"{kind}: same unit again: launcher": statistics.median(row[0] for row in again) * 1e3,
-                    f"{kind}: same unit again: agent": statistics.median(row[1] for row in again) * 1e3,
-                    f"{kind}: same unit again: wall": statistics.median(row[2] for row in again) * 1e3,
-                    f"{kind}: node beyond the compiler": (node_cpu - statistics.mean(local)) * 1e3,
-                    f"{kind}: bytes sent, new unit": statistics.median(record["sent"] for record in made),
-                    f"{kind}: bytes sent, same unit": cluster.records()[-1]["sent"],
-                    f"{kind}: inputs": made[-1]["inputs"],
-                }
-
-                def distcc(
-                    env: dict[str, str],
-                    kind: str = kind,
-                    results: dict[str, float] = results,
-                    compiler: list[str] = compiler,
-                    names: list[str] = names,
-                ) -> None:
-                    taken = []
-                    for name in names:
-                        before = children_cpu()
-                        subprocess.run(
-                            ["distcc", *compiler, "-c", name, "-o", name + ".o"], cwd=work, env=env, check=True
-                        )
-                        taken.append(children_cpu() - before)
-                    results[f"{kind}: stock distcc"] = statistics.median(taken) * 1e3
-
-                with_distcc(base, distcc)
-            status = json.loads(cluster.cli("status", "--json").stdout)
-            results["agent: resident MB"] = status["agent"]["rss"] / 1e6
-            with open(f"/proc/{cluster.nodes[0].process.pid}/status", encoding="ascii") as file:  # type: ignore[union-attr]
-                resident = next(line for line in file if line.startswith("VmRSS"))
-            results["node: resident MB"] = int(resident.split()[1]) / 1e3
+            node = cluster.nodes[0].process
+            assert node is not None
+            results["node before its first job: resident MB"] = resident_mb(node.pid)
+            for kind in KINDS:
+                results |= _measure_kind(Bench(work, cluster, kind), runs, rounds, compare, against, base)
+            results["agent: resident MB"] = resident_mb(cluster.agent_pid())
+            results["node: resident MB"] = resident_mb(node.pid)
     finally:
         shutil.rmtree(base, ignore_errors=True)
+    return results
+
+
+def resident_mb(pid: int) -> float:
+    """The memory that a process and the processes below it hold, in MB."""
+    with open(f"/proc/{pid}/statm", encoding="ascii") as file:
+        held = int(file.read().split()[1]) * resource.getpagesize() / 1e6
+    with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
+        return held + sum(resident_mb(int(child)) for child in file.read().split())
+
+
+def main() -> int:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description="client cost per job")
+    parser.add_argument("--runs", type=int, default=10, help="sources of each kind")
+    parser.add_argument("--rounds", type=int, default=5, help="times that each is built again")
+    parser.add_argument(
+        "--against", metavar="LAUNCHER", default="", help="another launcher, in turn with the installed one"
+    )
+    parser.add_argument("--json", metavar="FILE")
+    options = parser.parse_args()
+    results = measure(options.runs, options.rounds, against=options.against and os.path.abspath(options.against))
     for name, value in results.items():
         unit = "" if "bytes" in name or "inputs" in name or "MB" in name else " ms"
         print(f"{name:52} {value:10.2f}{unit}")

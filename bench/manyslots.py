@@ -267,12 +267,12 @@ class Bench:
                 warm = Sources(f"{self._work}/warm", 2 * self.slots, options.seconds, 1_000_000)
                 self._build(cluster, nodes, warm, "warm", options.seconds)
                 sources = Sources(f"{self._work}/work", jobs, options.seconds, 0)
-                with self._profiled(cluster, "new"):
+                with self.profiled(cluster, "new"):
                     runs.append(self._build(cluster, nodes, sources, "new", options.seconds))
                 sources.check(recorded)
                 if not real:  # which would answer from their cache
                     sources.clean()
-                    with self._profiled(cluster, "known"):
+                    with self.profiled(cluster, "known"):
                         runs.append(self._build(cluster, nodes, sources, "known", options.seconds))
                     sources.check(recorded)
                 self._check(cluster)
@@ -336,7 +336,8 @@ class Bench:
             raise BenchError(f"not all jobs were done by nodes: {reasons}")
 
     @contextmanager
-    def _profiled(self, cluster: Cluster, kind: str) -> Iterator[None]:
+    def profiled(self, cluster: Cluster, kind: str) -> Iterator[None]:
+        """Have the agent watched while it is measured."""
         if not self._options.profile:
             yield
             return
