@@ -109,8 +109,8 @@ async def main(rounds: int, profile: bool) -> None:
         view = FileView(None)
         collector = Collector(view, None)
         manifest = await bench.collect(collector, 0)
-        files = [*manifest.files, *manifest.steady_files]
-        folders = len(manifest.folders) + len(manifest.steady_folders)
+        files = list(manifest.all_files)
+        folders = len(manifest.folders) + len(manifest.steady.folders)
         print(f"  files {len(files)}, folders {folders}, items {len(manifest.inputs.items)}")
         if profile:
             profiler = cProfile.Profile()
@@ -130,7 +130,7 @@ async def main(rounds: int, profile: bool) -> None:
         )
 
         contents = []
-        for entry in (*manifest.files, *manifest.steady_files):
+        for entry in manifest.all_files:
             with open(entry.path, "rb") as file:
                 contents.append(file.read())
         size = sum(map(len, contents)) / 1e6

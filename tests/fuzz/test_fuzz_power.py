@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -151,7 +152,8 @@ def _twins_are_one(patch: Patch) -> None:
 
     def make(self: Collector, *args: object) -> manifest.Manifest:
         made = real(self, *args)  # type: ignore[arg-type]
-        made.inputs.items[:] = {item.digest or item.path: item for item in made.inputs.items}.values()  # type: ignore[index]
+        items = {item.digest or item.path: item for item in made.inputs.items}
+        made.inputs = replace(made.inputs, items=list(items.values()))
         return made
 
     patch.setattr(Collector, "_manifest", make)

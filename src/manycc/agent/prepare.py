@@ -21,7 +21,7 @@ from manycc.command.response import MAX_BYTES
 from manycc.errors import CompilerError, NotDistributable
 from manycc.inputs.collect import Collector
 from manycc.inputs.fileview import FileView
-from manycc.inputs.manifest import Manifest
+from manycc.inputs.manifest import Manifest, Steady
 from manycc.job import Job, Toolchain
 from manycc.reasons import Reason
 from manycc.toolchain.identity import Identifier
@@ -44,9 +44,11 @@ _WIDTH: Final = re.compile(r"\s*\+?0*[1-9]")
 _KEY_ENV: Final = (*RESULT_ENV, *REFUSED_VARIABLES, *TARGET_VARIABLES, *zig.VARIABLES, "PATH")
 
 MAX_REMEMBERED: Final = 30 * 1024 * 1024
-"""Bytes, about, of what is remembered: 2,300 jobs with 350 inputs each, or 4,200 with a few."""
-_WEIGHT_OF_JOB: Final = 6_500
-_WEIGHT_OF_INPUT: Final = 20
+"""Bytes, about, of what is remembered: 4,000 jobs with 350 inputs of their own each, or 6,000 that share them."""
+_WEIGHT_OF_JOB: Final = 5_000
+_WEIGHT_OF_INPUT: Final = 8
+_RUN: Final = 64
+_MAX_ENVIRONMENTS: Final = 1_000
 
 
 class Prepared:
@@ -99,6 +101,8 @@ class Preparer:
         self._identifier = identifier
         self._remembered: dict[tuple[object, ...], Prepared] = {}
         self._weight = 0
+        self._users: dict[Steady, int] = {}  # how many jobs share the part of their inputs that lies in watched folders
+        self._environments: dict[tuple[str | None, ...], tuple[str | None, ...]] = {}
 
     def key(self, request: Request) -> tuple[object, ...]:
         """What a request's result can depend on, besides files."""
@@ -111,8 +115,14 @@ class Preparer:
             terminal and request.columns,
             terminal,
             tuple(request.argv),
-            tuple([env(name) for name in _KEY_ENV]),
+            self._environment(tuple([env(name) for name in _KEY_ENV])),
         )
+
+    def _environment(self, values: tuple[str | None, ...]) -> tuple[str | None, ...]:
+        """The same object for the same values: the jobs of a build differ little in them."""
+        if len(self._environments) > _MAX_ENVIRONMENTS:
+            self._environments.clear()
+        return self._environments.setdefault(values, values)
 
     def warm(self, key: tuple[object, ...], request: Request, since: int) -> Prepared | None:
         """The job of last time, if nothing that matters has changed since ``since``; else None."""
@@ -202,16 +212,28 @@ class Preparer:
         self._forget(key)
         self._remembered[key] = prepared
         self._weight += _weight(prepared)
+        steady = prepared.manifest.steady
+        users = self._users.get(steady, 0)
+        self._users[steady] = users + 1
+        if not users:
+            self._weight += _WEIGHT_OF_INPUT * len(steady.files)
         if self._weight > MAX_REMEMBERED:
-            # Every second, not the oldest: a build too large to be remembered comes by in the same order each
-            # time, and would find none of its jobs.
-            for other in list(self._remembered)[::2]:
+            # Here and there, not the oldest: a build too large to be remembered comes by in the same order each
+            # time, and would find none of its jobs. In runs: jobs of one folder share what is known of it.
+            run = max(1, min(_RUN, len(self._remembered) // 8))
+            for other in [key for at, key in enumerate(self._remembered) if at // run % 2 == 0]:
                 self._forget(other)
 
     def _forget(self, key: tuple[object, ...]) -> None:
         old = self._remembered.pop(key, None)
-        if old is not None:
-            self._weight -= _weight(old)
+        if old is None:
+            return
+        self._weight -= _weight(old)
+        steady = old.manifest.steady
+        self._users[steady] -= 1
+        if not self._users[steady]:
+            del self._users[steady]
+            self._weight -= _WEIGHT_OF_INPUT * len(steady.files)
 
 
 def _contents(job: Job) -> set[tuple[int, str, bytes, str]]:
@@ -219,7 +241,7 @@ def _contents(job: Job) -> set[tuple[int, str, bytes, str]]:
 
 
 def _weight(prepared: Prepared) -> int:
-    return _WEIGHT_OF_JOB + _WEIGHT_OF_INPUT * len(prepared.job.inputs.items)
+    return _WEIGHT_OF_JOB + _WEIGHT_OF_INPUT * len(prepared.manifest.files)
 
 
 def _read_response(path: str) -> bytes:

@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import os
 from array import array
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from manycc.backends.line import Line, look
@@ -22,6 +22,8 @@ from manycc.wire import native
 
 MAX_UPLOADS: Final = 10_000
 """Requests for contents that wait to be served."""
+_MOST_NUMBERS: Final = 1_000
+"""Inputs that have a number, before those that no job needs any more are looked for."""
 MAX_ASKED: Final = 16
 """How often a job's contents may be asked for: they can be evicted before they are used, but not for ever."""
 
@@ -44,11 +46,12 @@ class Pieces:
 class Pending:
     """A job on its way: its future, its output pieces, its bytes."""
 
-    __slots__ = ("allowed", "future", "pieces", "received", "sent", "size")
+    __slots__ = ("allowed", "future", "items", "pieces", "received", "sent", "size")
 
-    def __init__(self, future: asyncio.Future[list[Any]], inputs: int) -> None:
+    def __init__(self, future: asyncio.Future[list[Any]], items: Sequence[Input]) -> None:
         self.future = future
-        self.allowed = MAX_ASKED * inputs  # contents it may still ask for
+        self.items = items
+        self.allowed = MAX_ASKED * len(items)  # contents it may still ask for
         self.pieces: dict[int, Pieces] = {}
         self.size = 0
         self.sent = 0
@@ -87,6 +90,7 @@ class Connection(asyncio.Protocol):
         self._numbers: dict[Input, int] = {}
         self._by_digest: dict[bytes, Input] = {}
         self._next_number = 1
+        self._most_numbers = _MOST_NUMBERS
         self._retracted: list[int] = []
         self._outdated: set[bytes] = set()  # contents that jobs under way may have named, and that are no more
         self._uploads: set[asyncio.Task[None]] = set()
@@ -193,10 +197,13 @@ class Connection(asyncio.Protocol):
         try:
             wanted = [numbers[item] for item in job.inputs.items]
         except KeyError:
+            if len(numbers) > self._most_numbers:
+                self._take_back()
             frames = self._announce(job.inputs.items)
             wanted = [numbers[item] for item in job.inputs.items]
         if self._retracted:
-            frames += native.pack([native.RETRACT, self._retracted])
+            for at in range(0, len(self._retracted), native.MAX_INPUTS):
+                frames += native.pack([native.RETRACT, self._retracted[at : at + native.MAX_INPUTS]])
             self._retracted = []
         number = self._next_job
         self._next_job += 1
@@ -220,11 +227,20 @@ class Connection(asyncio.Protocol):
                 repair,
             ]
         )
-        pending = Pending(self._loop.create_future(), len(wanted))
+        pending = Pending(self._loop.create_future(), job.inputs.items)
         pending.sent = len(frames)
         self._jobs[number] = pending
         self._transport.write(frames)
         return number, pending
+
+    def _take_back(self) -> None:
+        """Forget the numbers that no job under way names: each source has one, and nothing says that it is the last."""
+        named = {item for pending in self._jobs.values() for item in pending.items}
+        for item in [item for item in self._numbers if item not in named]:
+            self._retracted.append(self._numbers.pop(item))
+            if self._by_digest.get(item.digest) is item:
+                del self._by_digest[item.digest]
+        self._most_numbers = max(_MOST_NUMBERS, 2 * len(self._numbers))
 
     def _announce(self, items: Iterable[Input]) -> bytes:
         fresh: list[list[Any]] = []

@@ -12,19 +12,19 @@ itself is not: from these it is made again about as fast as it could be read.
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from manycc.errors import NotDistributable
 from manycc.inputs import includes, opened
+from manycc.inputs.closure import Closure, Closures, absolute
 from manycc.inputs.computed import MacroIndex
-from manycc.inputs.entries import DirView
+from manycc.inputs.entries import DirView, FileEntry
 from manycc.inputs.fileview import FileView
 from manycc.inputs.includes import DefaultFolders
-from manycc.inputs.manifest import Manifest, unchanged
+from manycc.inputs.manifest import Items, Manifest, SteadyParts, unchanged
 from manycc.inputs.opened import OpenedMemory
-from manycc.inputs.resolve import Closure, Resolver
+from manycc.inputs.resolve import Resolver
 from manycc.inputs.scan import VOLATILE
 from manycc.inputs.search import Search
 from manycc.inputs.shelf import Shelves
@@ -39,7 +39,12 @@ if TYPE_CHECKING:
 _BOUNDS: Final = {includes.SHELF: 10_000, opened.SHELF: 50_000}
 _ATTEMPTS: Final = 20
 _FLUSH_AFTER_S: Final = 0.5
-_MAX_RESOLVERS: Final = 512
+_MAX_SETS: Final = 512
+_MAX_RESULTS: Final = 30_000
+"""Look-ups and nodes of all sets of search folders together, of 0.7 KB each."""
+_MAX_ANSWERS: Final = 2_000
+_ROOM: Final = 4_000
+"""Files besides the system's: with all that is worked out from them, 2 KB each."""
 _PREPROCESSED: Final = "cpp-output"
 
 
@@ -54,10 +59,15 @@ class Collector:
         self._shelves = Shelves(database, _BOUNDS) if database is not None else None
         self._defaults = DefaultFolders(view, self._shelves)
         self._index = MacroIndex(view)
-        self._resolvers: dict[tuple[object, ...], Resolver] = {}
+        self._closures: dict[tuple[tuple[str, ...], bool], Closures] = {}
         self._opened = OpenedMemory(self._shelves)
         self._watcher = Watcher(view)
+        self._steady = SteadyParts(self._watcher)
         self._flush_timer: asyncio.TimerHandle | None = None
+        self._jobs = 0
+        """Jobs since files were last forgotten."""
+        self._room = _ROOM
+        self._most = _ROOM
         view.on_retired.append(self._retired)
 
     @property
@@ -82,9 +92,10 @@ class Collector:
         Raises NotDistributable.
         """
         try:
-            resolver, watched, marks = await self._resolver(command, toolchain, cwd, env)
+            self._make_room()
+            closures, watched, marks = await self._set_of(command, toolchain, cwd, env)
             extra = (*extra, *marks)
-            search = Search(resolver, self._index, self._opened, command, toolchain, cwd, env, extra)
+            search = Search(closures, self._index, self._opened, command, toolchain, cwd, env, extra)
             for _ in range(_ATTEMPTS):
                 try:
                     closure = await search.closure()
@@ -130,25 +141,58 @@ class Collector:
         if dirty and self._flush_timer is None:
             self._flush_timer = asyncio.get_running_loop().call_later(_FLUSH_AFTER_S, self.flush)
 
+    def _forget(self, sets: int) -> None:
+        """Let go of what was worked out for the sets of search folders that were not used for longest."""
+        for old in list(self._closures)[:sets]:
+            self._closures.pop(old).drop()
+        self._view.sweep()
+
+    def _make_room(self) -> None:
+        """Start anew if more files are known than jobs still under way can need.
+
+        Every source is one more, and nothing says when a build is over. What is needed again comes back at the
+        cost of a look; if it has to soon, the build is larger than was thought.
+        """
+        self._jobs += 1
+        if self._view.size <= self._most:
+            return
+        if self._jobs < _ROOM // 8:
+            self._room *= 2
+        self._jobs = 0
+        self._forget(len(self._closures))
+        self._index.clear()
+        self._view.start_anew(self._lasts)
+        self._most = self._view.size + self._room
+
+    def _lasts(self, item: FileEntry | DirView) -> bool:
+        """Whether it is the system's: few, and all builds use them. But each name of a build is asked for there."""
+        return self._watcher.knows(item) and (isinstance(item, FileEntry) or len(item.answers) <= _MAX_ANSWERS)
+
     def _retired(self, item: Input) -> None:
         self._index.retired(item)
-        for resolver in self._resolvers.values():
-            resolver.retired(item)
+        for closures in self._closures.values():
+            closures.retired(item)
 
     def _manifest(self, closure: Closure, search: Search, watched: Iterable[DirView]) -> Manifest:
         files = {node.entry: None for node in closure.nodes}
         files.update(closure.leaves)
-        items: list[Input] = [*files, *closure.items]
-        if len(items) > MAX_INPUTS:
+        if len(files) + len(closure.items) > MAX_INPUTS:
             raise NotDistributable(Reason.INPUTS_UNKNOWN, f"more than {MAX_INPUTS} inputs")
+        closure.folders.update(dict.fromkeys(watched))
+        steady = self._steady.of(files, closure.folders)
+        for entry in steady.files:
+            del files[entry]
+        for folder in steady.folders:
+            del closure.folders[folder]
+        items = Items((*files, *closure.items), steady.files)
         volatile = search.volatile or bool(closure.flags & VOLATILE)
         inputs = Inputs(items, search.how, search.complete, volatile, search.sets_options(closure))
-        closure.folders.update(dict.fromkeys(watched))
-        return Manifest(inputs, list(files), list(closure.folders), self._watcher, search.twins)
+        return Manifest(inputs, tuple(files), tuple(closure.folders), steady, search.twins)
 
-    async def _resolver(
+    async def _set_of(
         self, command: Command, toolchain: Toolchain, cwd: str, env: Mapping[str, str]
-    ) -> tuple[Resolver, tuple[DirView, ...], tuple[str, ...]]:
+    ) -> tuple[Closures, tuple[DirView, ...], tuple[str, ...]]:
+        """The closures of jobs with this one's search folders; and what ``DefaultFolders.ask`` says besides."""
         language = command.language
         if toolchain.kind == "clang" and language.endswith(_PREPROCESSED):  # it follows #include there, too
             language = language.removesuffix(_PREPROCESSED).removesuffix("-") or "c"
@@ -159,14 +203,12 @@ class Collector:
         marks: tuple[str, ...] = ()
         if not preprocessed:
             defaults, watched, marks = await self._defaults.ask(toolchain, language, command.probe_args, cwd, env)
-        key = (given, defaults, cwd, preprocessed)
-        resolver = self._resolvers.pop(key, None)
-        if resolver is None:
-            search = dict.fromkeys(os.path.join(cwd, name) for name in (*given, *defaults))
-            resolver = Resolver(self._view, cwd, tuple(search), preprocessed)
-            if len(self._resolvers) >= _MAX_RESOLVERS:
-                for old in list(self._resolvers)[: _MAX_RESOLVERS // 2]:
-                    self._resolvers.pop(old).drop()
-                self._view.sweep()
-        self._resolvers[key] = resolver  # the last used is the last to go
-        return resolver, watched, marks
+        search = tuple(dict.fromkeys([absolute(cwd, name) for name in (*given, *defaults)]))
+        key = (search, preprocessed)
+        closures = self._closures.pop(key, None)
+        if closures is None:
+            closures = Closures(Resolver(self._view, search, preprocessed))
+            if len(self._closures) >= _MAX_SETS or sum([kept.size for kept in self._closures.values()]) > _MAX_RESULTS:
+                self._forget(len(self._closures) // 2)
+        self._closures[key] = closures  # the last used is the last to go
+        return closures, watched, marks

@@ -45,9 +45,13 @@ class MacroIndex:
         if isinstance(item, FileEntry) and item in self._loaded:
             self._retired += 1
             if self._retired > _MAX_RETIRED:
-                self._retired = 0
-                for table in (self._loaded, self.bodies, self.calls, self.aliases):
-                    table.clear()
+                self.clear()
+
+    def clear(self) -> None:
+        """Forget all of them; they are loaded again when they are next asked for."""
+        self._retired = 0
+        for table in (self._loaded, self.bodies, self.calls, self.aliases):
+            table.clear()
 
     def load(self, entries: Iterable[FileEntry]) -> None:
         """Add the macros of those that are new. Raises OSError if one has changed."""

@@ -11,6 +11,7 @@ import os
 import stat
 import struct
 from collections.abc import Callable
+from sys import intern
 from typing import Any, Final
 
 import msgpack
@@ -152,4 +153,5 @@ def _pack_scan(result: Scan) -> bytes:
 
 def _unpack_scan(stored: bytes) -> Scan:
     fields: Any = msgpack.unpackb(stored, unicode_errors="surrogateescape", use_list=False)
-    return Scan(*fields)
+    found = Scan(*fields)
+    return found._replace(quoted=tuple(map(intern, found.quoted)), angled=tuple(map(intern, found.angled)))

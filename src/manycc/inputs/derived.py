@@ -8,11 +8,16 @@ exactly these invalid; they are worked out again, in place, when next asked for.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 
 class Derived:
     """A result. ``valid`` is false until it is worked out, and again when something below it changed."""
 
     __slots__ = ("dependents", "valid")
+
+    forgotten: ClassVar[int] = 0
+    """How many results of any kind became invalid: as long as it stays, nothing did."""
 
     def __init__(self) -> None:
         self.valid = False
@@ -27,6 +32,7 @@ def forget(dependents: list[Derived]) -> None:
         result = pending.pop()
         if result.valid:  # an invalid one has passed the word on already
             result.valid = False
+            Derived.forgotten += 1
             pending += result.dependents
             result.dependents.clear()
 

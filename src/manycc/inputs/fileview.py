@@ -279,6 +279,22 @@ class FileView:
             for answer in folder.answers.values():
                 answer.dependents = still_valid(answer.dependents)
 
+    @property
+    def size(self) -> int:
+        """How many files it keeps."""
+        return len(self._files)
+
+    def start_anew(self, kept: Callable[[FileEntry | DirView], bool]) -> None:
+        """Forget files and folders, but those that are ``kept``, files never scanned (a compiler's parts), and
+        folders whose lists of names are relied on.
+
+        What was worked out before must not be used together with what is asked for from now on. Manifests made
+        before stay good: they look at the objects that they hold.
+        """
+        self._files = {path: entry for path, entry in self._files.items() if entry.scan is None or kept(entry)}
+        self._folders = {path: folder for path, folder in self._folders.items() if folder.watched or kept(folder)}
+        self.sweep()
+
     # -- the database
 
     @property

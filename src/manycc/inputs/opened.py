@@ -13,7 +13,8 @@ import msgpack
 from manycc.inputs.shelf import Shelves
 
 SHELF: Final = "opened"
-_MAX_REMEMBERED: Final = 20_000
+_MAX_NAMES: Final = 50_000
+"""Names in all answers that are kept in memory, of 0.1 KB each; the database has the others."""
 
 
 class Opened(NamedTuple):
@@ -30,6 +31,7 @@ class OpenedMemory:
         self.asked = 0
         self._shelves = shelves
         self._known: dict[bytes, Opened] = {}
+        self._names = 0
 
     def get(self, key: bytes) -> Opened | None:
         """The last answer."""
@@ -38,13 +40,19 @@ class OpenedMemory:
             stored = self._shelves.get(SHELF, key)
             if stored is not None:
                 fields: Any = msgpack.unpackb(stored, unicode_errors="surrogateescape", use_list=False)
-                known = self._known[key] = Opened(*fields)
+                known = Opened(*fields)
+                self._hold(key, known)
         return known
 
     def keep(self, key: bytes, answer: Opened) -> None:
         """Remember an answer."""
-        if len(self._known) >= _MAX_REMEMBERED:
-            del self._known[next(iter(self._known))]
-        self._known[key] = answer
+        self._hold(key, answer)
         if self._shelves is not None:
             self._shelves.put(SHELF, key, msgpack.packb(tuple(answer), unicode_errors="surrogateescape"))
+
+    def _hold(self, key: bytes, answer: Opened) -> None:
+        old = self._known.pop(key, None)
+        self._names += len(answer.names) - (len(old.names) if old is not None else 0)
+        self._known[key] = answer
+        while self._names > _MAX_NAMES and len(self._known) > 1:
+            self._names -= len(self._known.pop(next(iter(self._known))).names)

@@ -2,7 +2,7 @@
 
 The compiler takes the first match, and which one that is depends on conditions, on ``include_next`` and on
 the order of folders. Here all candidates count, so that order plays no part: look-ups are remembered per
-*set* of folders (a ``Resolver``), and shared by all jobs with that set.
+*set* of folders (a ``Resolver``), and shared by all jobs with that set, whatever their working folder.
 
 What a look-up asked for is recorded as a dependency: see ``derived``.
 """
@@ -20,7 +20,7 @@ from manycc.inputs.fileview import FileView
 from manycc.inputs.walk import Trail, walk
 from manycc.job import FILE, FOLDER, Input
 from manycc.reasons import Reason
-from manycc.wire.native import MAX_INPUTS, MAX_PATH
+from manycc.wire.native import MAX_PATH
 
 _NOT_FILES: Final = ("/proc/", "/sys/")
 
@@ -47,10 +47,14 @@ class Node(Derived):
     """A file as an include reaches it, and all that its content may ask for.
 
     ``home`` is the folder it was found in, where its quoted names are looked up first: not its own folder
-    if it is a symbolic link. ``leaves`` are files that are read but not scanned.
+    if it is a symbolic link. ``leaves`` are files that are read but not scanned. What the content opens from
+    the working folder is another file for each job: ``from_cwd`` says that there is such a name. ``version`` counts
+    how often all this was worked out.
     """
 
-    __slots__ = ("children", "entry", "flags", "folders", "home", "items", "leaves", "open_ended", "pch")
+    __slots__ = (
+        "children", "entry", "flags", "folders", "from_cwd", "home", "items", "leaves", "open_ended", "pch", "version",
+    )  # fmt: skip
 
     def __init__(self, home: DirView, entry: FileEntry) -> None:
         super().__init__()
@@ -63,59 +67,50 @@ class Node(Derived):
         self.flags = 0
         self.pch = ""
         self.open_ended = False  # has computed operands
-
-
-class Closure:
-    """All that a set of starting points may lead to."""
-
-    __slots__ = ("flags", "folders", "items", "leaves", "nodes", "open_ended", "pch")
-
-    def __init__(self) -> None:
-        self.nodes: dict[Node, None] = {}
-        self.leaves: dict[FileEntry, None] = {}
-        self.folders: dict[DirView, None] = {}
-        self.items: dict[Input, None] = {}
-        self.open_ended: list[Node] = []
-        self.flags = 0
-        self.pch = ""
+        self.from_cwd = False
+        self.version = 0
 
 
 class Resolver:
-    """Look-ups in one set of search folders, from one working folder.
+    """Look-ups in one set of search folders.
 
     ``search``: absolute folder names as spelled. ``preprocessed``: includes are not followed (the source
     has been preprocessed, or is plain assembly).
     """
 
-    def __init__(self, view: FileView, cwd: str, search: Sequence[str], preprocessed: bool) -> None:
+    def __init__(self, view: FileView, search: Sequence[str], preprocessed: bool) -> None:
         self.view = view
-        self.cwd = cwd
         self.search = tuple(search)
         self.preprocessed = preprocessed
         self.folders: frozenset[DirView] = frozenset()
         """Folders that every result rests on: the search folders and all on the way to them."""
         self.items: tuple[Input, ...] = ()
-        """Inputs that every job has: the search folders, the working folder, links that lead to them."""
+        """Inputs that every job has: the search folders, links that lead to them."""
         self.no_folder = ""
         """A place to search that is a file, or closed: clang reads it as a header map, gcc complains."""
         self._places: tuple[DirView, ...] = ()
         self._base = Derived()
         self._lookups: dict[str, Lookup] = {}
         self._own_lookups: dict[tuple[DirView, str], Lookup] = {}
-        self._nodes: dict[FileEntry, dict[DirView, Node]] = {}
+        self._nodes: dict[FileEntry, tuple[Node, ...]] = {}  # mostly one: it depends on the way there
 
     def retired(self, item: Input) -> None:
         """A file's content is no more."""
         if isinstance(item, FileEntry):
             self._nodes.pop(item, None)
 
+    @property
+    def size(self) -> int:
+        """How many results it keeps."""
+        return len(self._lookups) + len(self._own_lookups) + len(self._nodes)
+
     def drop(self) -> None:
         """Nobody will ask any more: see ``FileView.sweep``."""
         self._base.valid = False
         for found in (*self._lookups.values(), *self._own_lookups.values()):
             found.valid = False
-        for homes in self._nodes.values():
-            for node in homes.values():
+        for nodes in self._nodes.values():
+            for node in nodes:
                 node.valid = False
 
     # -- look-ups
@@ -140,6 +135,11 @@ class Resolver:
             self._look_up(found, home)
         return found
 
+    def base(self) -> tuple[Iterable[DirView], Iterable[Input]]:
+        """What every job rests on, and reads, for its search folders alone."""
+        self._settle()
+        return self.folders, self.items
+
     def _settle(self) -> None:
         """Find the search folders."""
         base = self._base
@@ -147,8 +147,6 @@ class Resolver:
             return
         trail = Trail(base)
         root = self.view.folder("/")
-        _, cwd, _, _ = walk(self.view, root, self.cwd, trail)
-        trail.items[cwd.item] = None
         places: dict[DirView, None] = {}
         self.no_folder = ""
         for path in self.search:
@@ -236,15 +234,18 @@ class Resolver:
 
     def node(self, home: DirView, entry: FileEntry) -> Node:
         """The node of a file found in ``home``; it may be invalid yet."""
-        homes = self._nodes.setdefault(entry, {})
-        node = homes.get(home)
-        if node is None:
-            node = homes[home] = Node(home, entry)
+        nodes = self._nodes.get(entry, ())
+        for node in nodes:
+            if node.home is home:
+                return node
+        node = Node(home, entry)
+        self._nodes[entry] = (*nodes, node)
         return node
 
     # -- what a file asks for
 
-    def _expand(self, node: Node) -> None:
+    def expand(self, node: Node) -> None:
+        """Work out what a node asks for. Raises OSError if its file has just changed."""
         scan = self.view.scan_of(node.entry)
         trail = Trail(node)
         children: dict[Node, None] = {}
@@ -258,13 +259,11 @@ class Resolver:
                 self._own(node, name, children, trail)
             self._adopt(scan.quoted, node, children, trail)
             self._adopt(scan.angled, node, children, trail)
-        assembled = (*scan.sources, *map(self.absolute, scan.sources))
-        self._adopt(assembled, node, children, trail, precompiled=False)
+        self._adopt(scan.sources, node, children, trail, precompiled=False)
         data: dict[Node, None] = {}
         for name in scan.data:
             self._own(node, name, data, trail)
-        read = (*scan.data, *scan.binaries, *map(self.absolute, scan.binaries), *map(self.absolute, scan.lines))
-        self._adopt(read, node, data, trail, precompiled=False)
+        self._adopt((*scan.data, *scan.binaries), node, data, trail, precompiled=False)
         for reached in data:
             leaves[reached.entry] = None
         node.children = tuple(children)
@@ -273,11 +272,9 @@ class Resolver:
         node.items = tuple(trail.items)
         node.flags = scan.flags
         node.open_ended = not self.preprocessed and bool(scan.computed or scan.exists)
+        node.version += 1
+        node.from_cwd = bool(scan.sources or scan.binaries or scan.lines)
         node.valid = True
-
-    def absolute(self, name: str) -> str:
-        """A name as the compiler opens it from its working folder."""
-        return name if name.startswith("/") else f"{self.cwd}/{name}"
 
     def _own(self, node: Node, name: str, found: dict[Node, None], trail: Trail) -> None:
         """Look a name up in the folder of the file that mentions it."""
@@ -310,63 +307,3 @@ class Resolver:
             trail.items[item] = None
         if lookup.pch and precompiled:
             node.pch = lookup.pch
-
-    # -- closures
-
-    def begin(self) -> Closure:
-        """A closure that holds what every job needs."""
-        self._settle()
-        closure = Closure()
-        closure.folders.update(dict.fromkeys(self.folders))
-        closure.items.update(dict.fromkeys(self.items))
-        return closure
-
-    def extend(self, closure: Closure, names: Iterable[str], scanned: bool = True) -> bool:
-        """Add all candidates of the names and what they lead to. True if any name has a candidate.
-
-        Raises OSError if the view must be refreshed first: a file changed since its folder was listed.
-        """
-        start: dict[Node, None] = {}
-        any_hit = False
-        for name in names:
-            lookup = self.lookup(name)
-            closure.folders.update(dict.fromkeys(lookup.folders))
-            closure.items.update(dict.fromkeys(lookup.items))
-            any_hit = any_hit or bool(lookup.hits)
-            if scanned:
-                closure.pch = lookup.pch or closure.pch
-                start.update(dict.fromkeys(lookup.hits))
-            else:
-                closure.leaves.update(dict.fromkeys([hit.entry for hit in lookup.hits]))
-        self._spread(closure, start)
-        return any_hit
-
-    def _spread(self, closure: Closure, start: dict[Node, None]) -> None:
-        nodes = closure.nodes
-        folders: list[DirView] = []
-        items: list[Input] = []
-        flags = closure.flags
-        stack = [node for node in start if node not in nodes]
-        nodes.update(start)
-        while stack:
-            node = stack.pop()
-            if not node.valid:
-                self._expand(node)
-            for child in node.children:
-                if child not in nodes:
-                    nodes[child] = None
-                    stack.append(child)
-            flags |= node.flags
-            folders += node.folders
-            items += node.items
-            if node.leaves:
-                closure.leaves.update(dict.fromkeys(node.leaves))
-            if node.pch:
-                closure.pch = node.pch
-            if node.open_ended:
-                closure.open_ended.append(node)
-        closure.flags = flags
-        closure.folders.update(dict.fromkeys(folders))
-        closure.items.update(dict.fromkeys(items))
-        if len(nodes) + len(closure.items) > MAX_INPUTS:
-            raise NotDistributable(Reason.INPUTS_UNKNOWN, f"more than {MAX_INPUTS} inputs")

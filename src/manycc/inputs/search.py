@@ -19,12 +19,13 @@ import msgpack
 from manycc.command.drivers import CLANG, is_zig
 from manycc.errors import NotDistributable
 from manycc.inputs import includes
+from manycc.inputs.closure import Closure, Closures, absolute
 from manycc.inputs.computed import MacroIndex, Operands
 from manycc.inputs.macros import QUOTED, Body
 from manycc.inputs.manifest import Manifest
 from manycc.inputs.opened import Opened, OpenedMemory
 from manycc.inputs.preprocess import opened_files
-from manycc.inputs.resolve import Closure, Node, Resolver
+from manycc.inputs.resolve import Node
 from manycc.inputs.scan import INCBIN, OPTIONS, PCH, TIMESTAMP, sets_options
 from manycc.inputs.twins import Twins
 from manycc.job import Toolchain
@@ -42,10 +43,11 @@ class Search:
     """The search for one job's inputs. ``since``: nothing older than this may be relied on."""
 
     def __init__(
-        self, resolver: Resolver, index: MacroIndex, opened: OpenedMemory, command: Command, toolchain: Toolchain,
+        self, closures: Closures, index: MacroIndex, opened: OpenedMemory, command: Command, toolchain: Toolchain,
         cwd: str, env: Mapping[str, str], extra: Sequence[str],
     ) -> None:  # fmt: skip
-        self.resolver = resolver
+        self.closures = closures
+        self.resolver = closures.resolver
         self.since = 0
         self.complete = True
         self.how = "scan"
@@ -58,9 +60,9 @@ class Search:
         self._toolchain = toolchain
         self._cwd = cwd
         self._env = env
-        self._leaves = [resolver.absolute(name) for name in command.reads]
+        self._leaves = [absolute(cwd, name) for name in command.reads]
         self._leaves += extra
-        self._source = resolver.absolute(command.source)
+        self._source = absolute(cwd, command.source)
         if any("__has_" in text for text in command.defines):
             raise NotDistributable(Reason.INPUTS_UNKNOWN, "a macro of the command line asks which files exist")
         self._asked_at = 0  # wall clock, ns, when -M was started
@@ -130,10 +132,13 @@ class Search:
         if not self._asked_at or self._fresh is None:
             return True
         limit = self._asked_at - _GRANULE_NS
-        if any(entry.signature is None or entry.signature[1] >= limit for entry in manifest.files):
+        if any(entry.signature is None or entry.signature[1] >= limit for entry in manifest.all_files):
             return False
         self._opened.keep(self._key(), self._fresh)
         return True
+
+    def _extend(self, closure: Closure, names: Iterable[str], scanned: bool = True) -> bool:
+        return self.closures.extend(closure, self._cwd, names, scanned)
 
     def _start(self) -> Closure:
         resolver = self.resolver
@@ -146,22 +151,22 @@ class Search:
             raise
         if not source.hits and self._source != os.devnull:
             raise NotDistributable(Reason.SOURCE_UNREADABLE, command.source)
-        closure = resolver.begin()
+        closure = self.closures.begin(self._cwd)
         if resolver.no_folder:
             raise NotDistributable(Reason.INPUTS_UNKNOWN, f"{resolver.no_folder} is no folder, or cannot be searched")
-        resolver.extend(closure, (self._source,))
+        self._extend(closure, (self._source,))
         if not resolver.preprocessed:
             forced = list(command.forced)
-            forced += [resolver.absolute(name) for name in command.forced]
+            forced += [absolute(self._cwd, name) for name in command.forced]
             forced += [os.path.join(os.path.dirname(self._source), name) for name in command.forced]
-            resolver.extend(closure, (_PREDEFINED, *forced))
+            self._extend(closure, (_PREDEFINED, *forced))
             if self._toolchain.kind == "clang":
                 for name in command.forced:
-                    beside = resolver.absolute(name) + ".pch"  # a file, or a folder of several
-                    resolver.extend(closure, (beside,), scanned=False)
+                    beside = absolute(self._cwd, name) + ".pch"  # a file, or a folder of several
+                    self._extend(closure, (beside,), scanned=False)
                     if resolver.lookup(beside).leads:
                         raise NotDistributable(Reason.PRECOMPILED_HEADER, beside)
-        resolver.extend(closure, self._leaves, scanned=False)
+        self._extend(closure, self._leaves, scanned=False)
         return closure
 
     def _fill_in(self, closure: Closure) -> bool:
@@ -181,7 +186,7 @@ class Search:
                 scan = view.scan_of(node.entry)
                 for operand in scan.computed:
                     bodies = operands.included(operand)
-                    if bodies is None or (bodies and not resolver.extend(closure, _spelled(node, bodies))):
+                    if bodies is None or (bodies and not self._extend(closure, _spelled(node, bodies))):
                         understood = False
                 for kind, text in scan.exists:
                     bodies = operands.tested(kind, text)
@@ -189,7 +194,7 @@ class Search:
                         raise NotDistributable(
                             Reason.INPUTS_UNKNOWN, f"computed __has_include({text}) in {node.entry.path}"
                         )
-                    resolver.extend(closure, _spelled(node, bodies))
+                    self._extend(closure, _spelled(node, bodies))
             if len(closure.nodes) == size:
                 return understood
 
@@ -200,7 +205,7 @@ class Search:
         prefixes = [_plain(folder) + "/" for folder in resolver.search]
         wanted: dict[str, None] = {}
         for name in names:
-            path = resolver.absolute(name)
+            path = absolute(self._cwd, name)
             wanted[path] = None
             plain = _plain(path)
             for prefix in prefixes:
@@ -210,7 +215,7 @@ class Search:
             for tail in relative:
                 wanted.update(dict.fromkeys([home + tail for home in homes]))
                 wanted[tail] = None
-        resolver.extend(closure, wanted)
+        self._extend(closure, wanted)
         self._fill_in(closure)
 
     def _twins_of(self, closure: Closure) -> Twins:
@@ -221,8 +226,8 @@ class Search:
         """Keep the job here if more than one of some files is opened that a node's compiler would not treat alike."""
         if self.twins is None or not (groups := self.twins.differing()):
             return
-        lookup, absolute = self.resolver.lookup, self.resolver.absolute
-        opened = {node.entry for name in names for node in lookup(absolute(name)).hits}
+        lookup = self.resolver.lookup
+        opened = {node.entry for name in names for node in lookup(absolute(self._cwd, name)).hits}
         for group in groups:
             if self._toolchain.kind == "clang" or len(opened.intersection(group)) > 1:
                 raise NotDistributable(

@@ -27,13 +27,7 @@ class Twins:
 
     def __init__(self, entries: Iterable[FileEntry], flags: int, kind: str) -> None:
         self._by_inode = kind == "clang"
-        first: dict[bytes, FileEntry] = {}
-        by_digest: dict[bytes, dict[FileEntry, None]] = {}
-        for entry in entries:
-            other = first.setdefault(entry.digest, entry)
-            if other is not entry:
-                by_digest.setdefault(entry.digest, {other: None})[entry] = None
-        groups = [list(group) for group in by_digest.values()]
+        groups = _equal(list(dict.fromkeys(entries)))
         if not self._by_inode and not flags & IMPORT:
             groups = [group for group in groups if group[0].scan is not None and group[0].scan.flags & ONCE]
         self._groups = groups
@@ -60,3 +54,13 @@ class Twins:
 
     def _identity(self, status: os.stat_result) -> tuple[int, int]:
         return (status.st_dev, status.st_ino) if self._by_inode else (0, status.st_mtime_ns // _SECOND_NS)
+
+
+def _equal(entries: list[FileEntry]) -> list[list[FileEntry]]:
+    """Those that are not the only ones with their content, by content. Mostly there are none."""
+    if len({entry.digest for entry in entries}) == len(entries):
+        return []
+    by_digest: dict[bytes, list[FileEntry]] = {}
+    for entry in entries:
+        by_digest.setdefault(entry.digest, []).append(entry)
+    return [group for group in by_digest.values() if len(group) > 1]

@@ -88,6 +88,10 @@ class Watcher:
         known.update(dict.fromkeys(found))
         return found
 
+    def knows(self, item: FileEntry | DirView) -> bool:
+        """Whether it is a folder that is watched, or a file that was found to be resting."""
+        return self._folders.get(item.path, False) if isinstance(item, DirView) else item in self._entries
+
     def drain(self) -> int:
         """Take in what has happened up to now. Returns the epoch."""
         if self.epoch == BLIND:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from manycc.agent.prepare import Prepared, Preparer
+from manycc.agent.prepare import Prepared, Preparer, _weight
 from manycc.errors import NotDistributable
 from manycc.inputs.collect import Collector
 from manycc.inputs.fileview import FileView
@@ -122,7 +122,7 @@ def test_variable_that_keeps_a_job_here_does_so_for_a_known_one(bench: Bench, na
 def test_memory_is_bounded_and_still_of_use(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     async def test() -> None:
         prepared, _ = await bench.ask("-c", "a.c", "-DN=0")
-        one = 6_500 + 20 * len(prepared.job.inputs.items)
+        one = _weight(prepared)
         monkeypatch.setattr("manycc.agent.prepare.MAX_REMEMBERED", 10 * one)
         rounds = []
         for _ in range(3):  # a build that does not fit, again and again

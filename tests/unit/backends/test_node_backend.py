@@ -165,6 +165,33 @@ def test_changed_input_is_retracted_and_announced_anew(tmp_path: Path) -> None:
     play(test)
 
 
+def test_numbers_that_no_job_needs_are_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection_module, "_MOST_NUMBERS", 3)
+
+    async def test(node: PlayedNode, backend: NodeBackend) -> None:
+        header = source(tmp_path / "a.h", "int h;")
+        units = [source(tmp_path / f"a{number}.c", f"int i{number};") for number in range(5)]
+        for unit in units[:2]:
+            done = asyncio.create_task(backend.run(job(header, unit)))
+            node.result((await node.next(native.JOB))[1])
+            await done
+        waiting = asyncio.create_task(backend.run(job(header, units[2])))
+        named = await node.next(native.JOB)
+        last = asyncio.create_task(backend.run(job(header, units[3])))  # the others' numbers were 2 and 3
+        assert (await node.next(native.RETRACT))[1] == [2, 3]
+        sent = await node.next(native.JOB)
+        assert list(array("I", sent[7])) == [1, 5]
+        node.say([native.MISSING, named[1], [header.digest, units[2].digest]])  # what is under way is still served
+        assert {(await node.next(native.BLOB))[1] for _ in range(2)} == {header.digest, units[2].digest}
+        again = asyncio.create_task(backend.run(job(header, units[0])))
+        assert [entry[0] for entry in (await node.next(native.ANNOUNCE))[1]] == [6]
+        for number in (named[1], sent[1], (await node.next(native.JOB))[1]):
+            node.result(number)
+        await asyncio.gather(waiting, last, again)
+
+    play(test)
+
+
 def test_missing_contents_are_uploaded_in_pieces(tmp_path: Path) -> None:
     async def test(node: PlayedNode, backend: NodeBackend) -> None:
         text = "x" * (2 * native.MAX_PIECE + 5)

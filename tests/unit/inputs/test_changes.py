@@ -249,7 +249,7 @@ def test_file_being_written_while_it_is_read(tmp_path: object, monkeypatch: pyte
 
 
 def test_many_working_folders_do_not_pile_up(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("manycc.inputs.collect._MAX_RESOLVERS", 4)
+    monkeypatch.setattr("manycc.inputs.collect._MAX_SETS", 4)
     folders = [tree.folder(f"sub{number}") for number in range(12)]
     client = Client(tree)
     argv = ("gcc", f"-I{tree.path('2')}", "-c", tree.path("a.c"))

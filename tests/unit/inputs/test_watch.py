@@ -10,7 +10,7 @@ import pytest
 
 from manycc.inputs import watch
 from manycc.inputs.fileview import FileView
-from manycc.inputs.manifest import Manifest, unchanged
+from manycc.inputs.manifest import Manifest, SteadyParts, unchanged
 from manycc.inputs.watch import BLIND, Watcher
 from manycc.job import Inputs
 from manycc.testing.requirements import lacking
@@ -27,8 +27,9 @@ def made(folder: Path) -> tuple[FileView, Watcher, Manifest]:
     view_folder = view.folder(str(folder / "sys"))
     view.ask(view_folder, "b.h")
     entry = view.file(str(folder / "sys/a.h"))
-    manifest = Manifest(Inputs([entry], "scan", True, False), [entry], [view_folder], watcher)
-    assert manifest.steady_files == [entry] and manifest.files == []
+    steady = SteadyParts(watcher).of([entry], [view_folder])
+    assert steady.files == (entry,) and steady.folders == (view_folder,)
+    manifest = Manifest(Inputs([entry], "scan", True, False), (), (), steady)
     return view, watcher, manifest
 
 
@@ -62,7 +63,7 @@ def test_nothing_is_looked_at_while_nothing_happens(tmp_path: Path, monkeypatch:
 def test_another_jobs_manifest_rests_on_the_same_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     view, watcher, first = made(tmp_path)
     assert unchanged(view, first, view.now(), watcher)
-    second = Manifest(first.inputs, list(first.steady_files), list(first.steady_folders), watcher)
+    second = Manifest(first.inputs, (), (), first.steady)
     looked: list[str] = []
     monkeypatch.setattr(os, "lstat", lambda path: looked.append(path))
     assert unchanged(view, second, view.now(), watcher)
@@ -72,7 +73,7 @@ def test_another_jobs_manifest_rests_on_the_same_look(tmp_path: Path, monkeypatc
 def test_a_look_of_before_the_change_is_not_relied_on(tmp_path: Path) -> None:
     """Two jobs asked for before a change, one looked at before it, one after: and what comes after them."""
     view, watcher, first = made(tmp_path)
-    second = Manifest(first.inputs, list(first.steady_files), list(first.steady_folders), watcher)
+    second = Manifest(first.inputs, (), (), first.steady)
     asked_for = view.now()
     assert unchanged(view, first, asked_for, watcher)
     (tmp_path / "sys/a.h").write_text("two")
