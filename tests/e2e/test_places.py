@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -157,6 +158,13 @@ def test_sources_on_a_tmpfs(cluster: Cluster, tmp_path: Path, compiler: str) -> 
     place.mkdir()
     with mounted("-t", "tmpfs", "tmpfs", str(place)):
         done = both(cluster, place, (compiler, *ARGUMENTS), maker(C))
+    same(done.local, done.remote)
+    assert done.local.code == 0 and done.record["reason"] in DONE
+
+
+def test_sources_below_dev(cluster: Cluster, compiler: str) -> None:
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        done = both(cluster, Path(folder, "place"), (compiler, *ARGUMENTS), maker(C))
     same(done.local, done.remote)
     assert done.local.code == 0 and done.record["reason"] in DONE
 

@@ -251,7 +251,7 @@ def test_options_cannot_make_it_read_files_of_the_node(node: Node, secret: Path)
         ([""], [], "not absolute"),
         (["/"], [], "not a file"),
         (["/home/u/" + "x" * 300], [], "too long a name"),
-        (["/dev/shm/victim"], [], "has its own"),
+        (["/dev/victim"], [], "has its own"),
         (["/proc/sys/kernel/core_pattern"], [], "has its own"),
         (["/sys/x"], [], "has its own"),
         (["/home/u/a.h", "/home/u/a.h"], [], "twice"),
@@ -311,7 +311,7 @@ def test_pump_files_do_not_become_parts_of_the_compiler(node: Node, tmp_path: Pa
     assert answer.code == 101 and "would be taken for a part of the compiler" in answer.stderr, answer
 
 
-@pytest.mark.parametrize("cwd", ["relative", "/home/../etc", "/dev/shm", "", "/home//u", "/usr/include"])
+@pytest.mark.parametrize("cwd", ["relative", "/home/../etc", "/dev", "", "/home//u", "/usr/include"])
 def test_pump_working_folders_that_lead_astray(node: Node, cwd: str) -> None:
     assert ask(node.port, pump_request(COMPILE, cwd, [("/home/u/a.c", SOURCE)])).code == 101
 
