@@ -48,6 +48,7 @@ MAX_REMEMBERED: Final = 30 * 1024 * 1024
 _WEIGHT_OF_JOB: Final = 5_000
 _WEIGHT_OF_INPUT: Final = 8
 _RUN: Final = 64
+"""Jobs that are forgotten at a time."""
 _MAX_ENVIRONMENTS: Final = 1_000
 
 
@@ -115,10 +116,10 @@ class Preparer:
             terminal and request.columns,
             terminal,
             tuple(request.argv),
-            self._environment(tuple([env(name) for name in _KEY_ENV])),
+            self._shared(tuple([env(name) for name in _KEY_ENV])),
         )
 
-    def _environment(self, values: tuple[str | None, ...]) -> tuple[str | None, ...]:
+    def _shared(self, values: tuple[str | None, ...]) -> tuple[str | None, ...]:
         """The same object for the same values: the jobs of a build differ little in them."""
         if len(self._environments) > _MAX_ENVIRONMENTS:
             self._environments.clear()

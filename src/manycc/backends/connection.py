@@ -198,12 +198,16 @@ class Connection(asyncio.Protocol):
             wanted = [numbers[item] for item in job.inputs.items]
         except KeyError:
             if len(numbers) > self._most_numbers:
-                self._take_back()
+                self._take_back(job.inputs.items)
             frames = self._announce(job.inputs.items)
             wanted = [numbers[item] for item in job.inputs.items]
         if self._retracted:
-            for at in range(0, len(self._retracted), native.MAX_INPUTS):
-                frames += native.pack([native.RETRACT, self._retracted[at : at + native.MAX_INPUTS]])
+            taken = range(0, len(self._retracted), native.MAX_INPUTS)
+            # First, as the node has room for so many.
+            frames = (
+                b"".join([native.pack([native.RETRACT, self._retracted[at : at + native.MAX_INPUTS]]) for at in taken])
+                + frames
+            )
             self._retracted = []
         number = self._next_job
         self._next_job += 1
@@ -233,9 +237,13 @@ class Connection(asyncio.Protocol):
         self._transport.write(frames)
         return number, pending
 
-    def _take_back(self) -> None:
-        """Forget the numbers that no job under way names: each source has one, and nothing says that it is the last."""
+    def _take_back(self, items: Iterable[Input]) -> None:
+        """Forget the numbers that neither a job under way nor ``items``, the next one's, name.
+
+        Each source has one, and nothing says that it is the last.
+        """
         named = {item for pending in self._jobs.values() for item in pending.items}
+        named.update(items)
         for item in [item for item in self._numbers if item not in named]:
             self._retracted.append(self._numbers.pop(item))
             if self._by_digest.get(item.digest) is item:

@@ -340,6 +340,8 @@ _LOCAL_ROWS: Final = (
            reason=_LOCAL, only=CLANG),
     *_rows("-Xopenmp-target=", _JOINED, _DRIVER, reason=_LOCAL, only=CLANG),
     *_rows("-fno-integrated-as -no-integrated-as", _NONE, _DRIVER, reason=_LOCAL),
+    # a quoted name is then also looked for beside every file that led to the one that asks
+    *_rows("-fms-compatibility", _NONE, _CPP, reason=_LOCAL, only=CLANG),
     *_rows("-fapinotes -fapinotes-modules -frepo -fself-test", _NONE, _CODE, reads=True, reason=_LOCAL),
     *_rows("-fcrash-diagnostics-dir= -fproc-stat-report= -save-stats= --save-stats= -frewrite-map-file="
            " -fvtv- -gen-cdb-fragment-path", _JOINED, _CODE, writes=True, reason=_LOCAL),

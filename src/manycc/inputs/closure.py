@@ -48,7 +48,7 @@ class Closure:
     ``open_ended``: the nodes with computed operands. ``from_cwd``: those that open a file from the working folder.
     """
 
-    __slots__ = ("flags", "folders", "from_cwd", "items", "leaves", "nodes", "open_ended", "pch")
+    __slots__ = ("flags", "folders", "from_cwd", "items", "leaves", "nodes", "open_ended", "opened", "pch")
 
     def __init__(self) -> None:
         self.nodes: dict[Node, None] = {}
@@ -57,6 +57,7 @@ class Closure:
         self.items: dict[Input, None] = {}
         self.open_ended: dict[Node, None] = {}
         self.from_cwd: dict[Node, None] = {}
+        self.opened: set[Node] = set()  # those of them that were
         self.flags = 0
         self.pch = ""
 
@@ -122,12 +123,20 @@ class Closures:
 
     def retired(self, item: Input) -> None:
         """A file's content is no more."""
-        self.resolver.retired(item)
+        for node in self.resolver.retired(item):
+            reach = self._reaches.pop(node, None)
+            self._reached -= len(reach.nodes) if reach is not None else 0
+
+    def sweep(self) -> None:
+        """Let go of what edits left behind."""
+        self.resolver.sweep()
 
     def drop(self) -> None:
         """Nobody will ask any more: see ``FileView.sweep``."""
         for place in self._places.values():
             place.valid = False
+        self._reaches.clear()  # a job that waits for its compiler goes on with these closures
+        self._reached = 0
         self.resolver.drop()
 
     def begin(self, cwd: str) -> Closure:
@@ -155,12 +164,11 @@ class Closures:
                 start.update(dict.fromkeys(lookup.hits))
             else:
                 closure.leaves.update(dict.fromkeys([hit.entry for hit in lookup.hits]))
-        opened: set[Node] = set()
         while start:
             self._spread(closure, start)
             start = {}
-            for node in [node for node in closure.from_cwd if node not in opened]:
-                opened.add(node)
+            for node in [node for node in closure.from_cwd if node not in closure.opened]:
+                closure.opened.add(node)
                 self._open(closure, cwd, node, start)
         if len(closure.nodes) + len(closure.items) > MAX_INPUTS:
             raise NotDistributable(Reason.INPUTS_UNKNOWN, f"more than {MAX_INPUTS} inputs")

@@ -19,6 +19,7 @@ from manycc.errors import NotDistributable
 from manycc.inputs import includes, opened
 from manycc.inputs.closure import Closure, Closures, absolute
 from manycc.inputs.computed import MacroIndex
+from manycc.inputs.derived import Derived
 from manycc.inputs.entries import DirView, FileEntry
 from manycc.inputs.fileview import FileView
 from manycc.inputs.includes import DefaultFolders
@@ -41,10 +42,12 @@ _ATTEMPTS: Final = 20
 _FLUSH_AFTER_S: Final = 0.5
 _MAX_SETS: Final = 512
 _MAX_RESULTS: Final = 30_000
-"""Look-ups and nodes of all sets of search folders together, of 0.7 KB each."""
+"""Look-ups and nodes of all sets of search folders but the largest, of 0.7 KB each."""
 _MAX_ANSWERS: Final = 2_000
 _ROOM: Final = 4_000
-"""Files besides the system's: with all that is worked out from them, 2 KB each."""
+"""Files that may come: with all that is worked out from them, 2 KB each."""
+_SWEEP_AFTER: Final = 50_000
+"""Results that edits made invalid: each is noted with what it rested on, some 0.1 KB."""
 _PREPROCESSED: Final = "cpp-output"
 
 
@@ -68,6 +71,7 @@ class Collector:
         """Jobs since files were last forgotten."""
         self._room = _ROOM
         self._most = _ROOM
+        self._swept = Derived.forgotten
         view.on_retired.append(self._retired)
 
     @property
@@ -145,7 +149,14 @@ class Collector:
         """Let go of what was worked out for the sets of search folders that were not used for longest."""
         for old in list(self._closures)[:sets]:
             self._closures.pop(old).drop()
+        self._sweep()
+
+    def _sweep(self) -> None:
+        """Let go of what rested on facts that have changed since."""
+        self._swept = Derived.forgotten
         self._view.sweep()
+        for closures in self._closures.values():
+            closures.sweep()
 
     def _make_room(self) -> None:
         """Start anew if more files are known than jobs still under way can need.
@@ -154,6 +165,8 @@ class Collector:
         cost of a look; if it has to soon, the build is larger than was thought.
         """
         self._jobs += 1
+        if Derived.forgotten - self._swept > _SWEEP_AFTER:
+            self._sweep()
         if self._view.size <= self._most:
             return
         if self._jobs < _ROOM // 8:
@@ -208,7 +221,9 @@ class Collector:
         closures = self._closures.pop(key, None)
         if closures is None:
             closures = Closures(Resolver(self._view, search, preprocessed))
-            if len(self._closures) >= _MAX_SETS or sum([kept.size for kept in self._closures.values()]) > _MAX_RESULTS:
-                self._forget(len(self._closures) // 2)
+            sizes = [kept.size for kept in self._closures.values()]
+            # To let go of small ones beside one that is too large would make no room.
+            if len(sizes) >= _MAX_SETS or sum(sizes) - max(sizes, default=0) > _MAX_RESULTS:
+                self._forget(len(sizes) // 2)
         self._closures[key] = closures  # the last used is the last to go
         return closures, watched, marks

@@ -17,7 +17,7 @@ class Derived:
     __slots__ = ("dependents", "valid")
 
     forgotten: ClassVar[int] = 0
-    """How many results of any kind became invalid: as long as it stays, nothing did."""
+    """How many results became invalid because a fact changed: as long as it stays, none did."""
 
     def __init__(self) -> None:
         self.valid = False

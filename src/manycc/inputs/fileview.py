@@ -117,6 +117,11 @@ class FileView:
             entry.seen = now
             return True
         self.retire(entry)
+        other = self._files.get(entry.path)  # of after ``start_anew``
+        if other is not None:
+            if other.digest == digest:
+                return False
+            self.retire(other)
         fresh = FileEntry(entry.path, digest, size, signature, now)
         if data is not None:
             self._scan(fresh, data)

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from manycc.errors import NotDistributable
-from manycc.inputs.derived import Derived
+from manycc.inputs.derived import Derived, still_valid
 from manycc.inputs.entries import ABSENT, OTHER, DirView, FileEntry
 from manycc.inputs.fileview import FileView
 from manycc.inputs.walk import Trail, walk
@@ -94,15 +94,19 @@ class Resolver:
         self._own_lookups: dict[tuple[DirView, str], Lookup] = {}
         self._nodes: dict[FileEntry, tuple[Node, ...]] = {}  # mostly one: it depends on the way there
 
-    def retired(self, item: Input) -> None:
-        """A file's content is no more."""
-        if isinstance(item, FileEntry):
-            self._nodes.pop(item, None)
+    def retired(self, item: Input) -> tuple[Node, ...]:
+        """A file's content is no more: the nodes that are no more, either."""
+        return self._nodes.pop(item, ()) if isinstance(item, FileEntry) else ()
 
     @property
     def size(self) -> int:
         """How many results it keeps."""
         return len(self._lookups) + len(self._own_lookups) + len(self._nodes)
+
+    def sweep(self) -> None:
+        """Let go of results that nobody can reach any more, as ``FileView.sweep`` does."""
+        for found in (self._base, *self._lookups.values(), *self._own_lookups.values()):
+            found.dependents = still_valid(found.dependents)
 
     def drop(self) -> None:
         """Nobody will ask any more: see ``FileView.sweep``."""

@@ -65,6 +65,8 @@ class Search:
         self._source = absolute(cwd, command.source)
         if any("__has_" in text for text in command.defines):
             raise NotDistributable(Reason.INPUTS_UNKNOWN, "a macro of the command line asks which files exist")
+        if toolchain.kind == CLANG and any("msvc" in word for word in (toolchain.target, *command.probe_args)):
+            raise NotDistributable(Reason.INPUTS_UNKNOWN, "for this target clang also looks beside each includer")
         self._asked_at = 0  # wall clock, ns, when -M was started
         self._fresh: Opened | None = None
 
@@ -268,7 +270,7 @@ def _plain(path: str) -> str:
 
 
 def _state(closure: Closure, twins: Twins) -> bytes:
-    """One digest over all that a closure holds."""
+    """One digest over all that a closure holds, in whatever order it came together."""
     files = {node.entry: None for node in closure.nodes} | closure.leaves
     lines = [f"{entry.path}\0{entry.digest.hex()}" for entry in files]
     lines += [f"{item.path}\0{item.kind}\0{item.target}" for item in closure.items]

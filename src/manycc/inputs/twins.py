@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from operator import attrgetter
 from typing import Final
 
 from manycc.inputs.entries import FileEntry
 from manycc.inputs.scan import IMPORT, ONCE
 
 _SECOND_NS: Final = 1_000_000_000
+_path: Final = attrgetter("path")
 
 
 class Twins:
@@ -57,10 +59,11 @@ class Twins:
 
 
 def _equal(entries: list[FileEntry]) -> list[list[FileEntry]]:
-    """Those that are not the only ones with their content, by content. Mostly there are none."""
+    """Those that are not the only ones with their content, by content, in the order of paths. Mostly there are none."""
     if len({entry.digest for entry in entries}) == len(entries):
         return []
     by_digest: dict[bytes, list[FileEntry]] = {}
     for entry in entries:
         by_digest.setdefault(entry.digest, []).append(entry)
-    return [group for group in by_digest.values() if len(group) > 1]
+    groups = [sorted(group, key=_path) for group in by_digest.values() if len(group) > 1]
+    return sorted(groups, key=lambda group: group[0].path)

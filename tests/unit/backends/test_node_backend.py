@@ -157,8 +157,8 @@ def test_changed_input_is_retracted_and_announced_anew(tmp_path: Path) -> None:
         await task
         backend.retire(old)
         task = asyncio.create_task(backend.run(job(source(tmp_path / "a.c", "int y;"))))
-        assert (await node.next(native.ANNOUNCE))[1][0][0] == 2
         assert (await node.next(native.RETRACT))[1] == [1]
+        assert (await node.next(native.ANNOUNCE))[1][0][0] == 2
         node.result((await node.next(native.JOB))[1])
         await task
 
