@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -12,10 +11,6 @@ MISSED: Final = "missed"
 ABSENT: Final = "not measured"
 FAILED: Final = "failed"
 HEADINGS: Final = ("budget", "limit", "figure", "", "what was measured")
-
-
-class MarksMissing(Exception):
-    """A document lacks the lines that a table belongs between."""
 
 
 @dataclass(frozen=True)
@@ -74,23 +69,3 @@ def text(rows: Sequence[Row]) -> str:
         "  ".join([*(cell.ljust(width) for cell, width in zip(line, widths, strict=False)), line[-1]]).rstrip() + "\n"
         for line in lines
     )
-
-
-def markdown(lines: Sequence[Sequence[str]]) -> str:
-    """Headings and rows, for a document."""
-    ruled = [lines[0], ["---"] * len(lines[0]), *lines[1:]]
-    return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in ruled)
-
-
-def write_between(document: str, name: str, body: str) -> None:
-    """Put a text between the lines ``<!-- NAME: begin -->`` and ``<!-- NAME: end -->``. Raises MarksMissing."""
-    begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->\n"
-    with open(document, encoding="utf-8") as file:
-        whole = file.read()
-    before, found, rest = whole.partition(begin)
-    _, ended, after = rest.partition(end)
-    if not found or not ended:
-        raise MarksMissing(f"{document} has no lines {begin.strip()} and {end.strip()}")
-    with open(f"{document}.new", "w", encoding="utf-8") as file:
-        file.write(before + begin + body + end + after)
-    os.replace(f"{document}.new", document)

@@ -42,6 +42,7 @@ import many
 import manyslots
 import nodecost
 import sources
+import tables
 from budgets import Row
 
 from manycc.testing.cluster import Cluster
@@ -266,8 +267,8 @@ def main() -> int:
         with open(options.json, "w", encoding="utf-8") as file:
             json.dump(told, file, indent=1)
     if options.markdown:
-        table = budgets.markdown([budgets.HEADINGS, *(row.cells() for row in rows)])
-        budgets.write_between(RESULTS, "budgets", f"\n{machine}\n\n{table}\n")
+        table = tables.markdown([budgets.HEADINGS, *(row.cells() for row in rows)])
+        tables.write_between(RESULTS, "<!-- budgets: begin -->", "<!-- budgets: end -->", f"\n{machine}\n\n{table}\n")
     return budgets.exit_status(rows)
 
 

@@ -34,8 +34,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final
 
-import budgets
 import manyslots
+import tables
 from hotpath import children_cpu
 
 from manycc.testing.cluster import Cluster
@@ -151,13 +151,13 @@ def agent(base: str, jobs: int) -> tuple[list[manyslots.Run], str]:
     runs = bench.run()
     found = [shares(bench.files[run.kind]) for run in runs]
     heads = [f"{run.kind} ({sum(groups.values()):,} samples)" for run, (groups, _) in zip(runs, found, strict=True)]
-    tables = []
+    made = []
     for index, name in enumerate(("agent, by what it does", "agent, by function")):
         counted = [each[index] for each in found]
         total = sum(counted, Counter())
         rows = [[what, *(_share(each, what) for each in counted)] for what, _ in total.most_common(TOP)]
-        tables.append(budgets.markdown([[name, *heads], *rows]))
-    return runs, "\n".join(tables)
+        made.append(tables.markdown([[name, *heads], *rows]))
+    return runs, "\n".join(made)
 
 
 def _share(counted: Mapping[str, int], what: str) -> str:
@@ -216,7 +216,7 @@ def launcher(base: str) -> str:
         ["most of them", most],
         ["system calls", str(total)],
     ]
-    return budgets.markdown(rows)
+    return tables.markdown(rows)
 
 
 def _programs(base: str) -> dict[str, list[str]]:
@@ -265,8 +265,8 @@ def main() -> int:
     base = tempfile.mkdtemp(prefix="manycc-profile-")
     load = os.getloadavg()[0]
     try:
-        runs, tables = agent(base, options.jobs)
-        tables += "\n" + launcher(base)
+        runs, text = agent(base, options.jobs)
+        text += "\n" + launcher(base)
     finally:
         shutil.rmtree(base, ignore_errors=True)
     costs = "; ".join(
@@ -276,9 +276,10 @@ def main() -> int:
     )
     when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
     said = f"{options.jobs:,} heavy units on {SLOTS} slots, {when}, load {load:.1f} at the beginning. {costs}."
-    print(f"{said}\n\n{tables}", end="")
+    print(f"{said}\n\n{text}", end="")
     if options.markdown:
-        budgets.write_between(os.path.join(HERE, "RESULTS.md"), "profile", f"\n{said}\n\n{tables}\n")
+        marks = "<!-- profile: begin -->", "<!-- profile: end -->"
+        tables.write_between(os.path.join(HERE, "RESULTS.md"), *marks, f"\n{said}\n\n{text}\n")
     return 0
 
 

@@ -6,6 +6,8 @@ import os
 from collections.abc import Sequence
 from typing import Final
 
+import tables
+
 from .figures import Book, Build, Cell, median
 from .names import LabError
 from .presets import ALONE, Preset
@@ -62,21 +64,8 @@ def show(preset: Preset, book: Book) -> None:
         print("  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[-1]]).rstrip())
 
 
-def markdown(rows: Sequence[Sequence[str]]) -> str:
-    """For a document."""
-    lines = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
-    return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)
-
-
 def write(preset: Preset, book: Book, document: str, pictures: Sequence[str] = ()) -> None:
     """Put the table and links to pictures between their marks in a document. Raises LabError."""
-    begin, end = f"<!-- lab: {preset.name} -->\n", f"<!-- lab: end of {preset.name} -->\n"
-    with open(document, encoding="utf-8") as file:
-        text = file.read()
-    before, found, rest = text.partition(begin)
-    _, ended, after = rest.partition(end)
-    if not found or not ended:
-        raise LabError(f"{document} has no lines {begin.strip()} and {end.strip()} to put the table between")
     rounds = max((build.round for build in book.builds), default=0)
     words = f"Medians of {rounds} rounds.\n\n" if rounds > 1 else "One round.\n\n"
     folder = os.path.dirname(document)
@@ -85,9 +74,11 @@ def write(preset: Preset, book: Book, document: str, pictures: Sequence[str] = (
         for path in pictures
         if path.endswith(".svg")
     )
-    with open(f"{document}.new", "w", encoding="utf-8") as file:
-        file.write(before + begin + "\n" + words + markdown(table(preset, book)) + links + "\n" + end + after)
-    os.replace(f"{document}.new", document)
+    body = "\n" + words + tables.markdown(table(preset, book)) + links + "\n"
+    try:
+        tables.write_between(document, f"<!-- lab: {preset.name} -->", f"<!-- lab: end of {preset.name} -->", body)
+    except tables.MarksMissing as error:
+        raise LabError(str(error)) from None
 
 
 def _row(preset: Preset, book: Book, cell: Cell) -> list[str]:

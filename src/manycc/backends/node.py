@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import os
 import socket
 from collections.abc import Callable
 from typing import Any, Final
 
+from manycc.backends.answer import outcome_of, refusal_of
 from manycc.backends.base import State, Verdict
-from manycc.backends.connection import Connection, Pending, Pieces
+from manycc.backends.capacity import Capacity
+from manycc.backends.connection import Connection
 from manycc.backends.equivalent import Equivalence, calls_itself_otherwise, read_offer
 from manycc.backends.line import Line
 from manycc.backends.sending import Transfer
 from manycc.errors import BackendError, BackendGone, BackendRefused, WireError
-from manycc.job import Input, Job, Outcome, OutputFile, Repair, Toolchain, Way
-from manycc.reasons import BY_CODE, Kind, Reason
+from manycc.job import Input, Job, Outcome, Repair, Toolchain, Way
+from manycc.reasons import Reason
 from manycc.toolchain.equivalence import Offer, basic_difference
 from manycc.wire import native
 
@@ -31,10 +32,6 @@ REFUSAL_S: Final = 30.0
 MAX_ASKED: Final = 200  # a node takes no more than 256 questions a connection
 SILENCE_S: Final = 20.0
 """A node that says nothing at all for this long is taken for dead."""
-TIMES: Final = ("fetch", "wait", "stage", "wall", "took")
-"""What a node says of where a job's time went; older ones say nothing of the first and the last."""
-MEMORY_NEWS: Final = 64 * 1024**2
-"""When so much more memory became free, those who wait for some look again."""
 IN_USE: Final = "it gives way to its own user"
 """A node without slots, --when-idle: for as long as that lasts."""
 HEARTBEATS: Final = 4
@@ -67,7 +64,6 @@ class NodeBackend:
         self.name = name
         self._address = address
         self._port = port
-        self._slots = slots
         self._greeting = greeting
         self._connect_timeout_s = connect_timeout_s
         self._job_timeout_s = job_timeout_s
@@ -82,14 +78,7 @@ class NodeBackend:
         self._retry_s = RETRY_FIRST_S
         self._rests_until = 0.0
         self._heartbeat: asyncio.TimerHandle | None = None
-        self._offered = 0
-        self._offered_now = 0
-        self._others = 0
-        self._memory_free: int | None = None
-        self._memory_low = 0  # the least there was since anybody looked
-        self._told = 0.0
-        self.lacks_memory = False
-        """Whether it has slots that its memory does not let it use, as it said last."""
+        self._capacity = Capacity(slots)
         self._expected_rss = expected_rss
         # Toolchains on this connection: number by (fingerprint, driver), verdict by number.
         self._last_number = 0
@@ -115,8 +104,7 @@ class NodeBackend:
 
     @property
     def slots(self) -> int:
-        slots = self._slots or self._offered
-        return slots if self._offered_now >= self._offered else min(slots, self._offered_now)
+        return self._capacity.slots
 
     @property
     def why(self) -> str:
@@ -125,17 +113,22 @@ class NodeBackend:
     @property
     def others(self) -> int:
         """Jobs the node runs or queues, ours included, as it said last."""
-        return self._others
+        return self._capacity.others
 
     @property
     def memory_free(self) -> int | None:
         """Bytes of memory it can give to further jobs, as it said last."""
-        return self._memory_free
+        return self._capacity.memory_free
 
     @property
     def told(self) -> float:
         """When it said so."""
-        return self._told
+        return self._capacity.told
+
+    @property
+    def lacks_memory(self) -> bool:
+        """Whether it has slots that its memory does not let it use, as it said last."""
+        return self._capacity.lacks_memory
 
     def line(self) -> Line | None:
         """How the line to it is now; None if it is not connected."""
@@ -174,7 +167,7 @@ class NodeBackend:
 
     def objection(self, job: Job) -> tuple[Reason, str] | None:
         """What a node cannot do it says itself; of a compiler that only stands in, canaries may have told."""
-        if self._state is State.READY and not self._offered_now:
+        if self._state is State.READY and not self._capacity.offered_now:
             return Reason.NODE_BUSY, IN_USE
         if not self._offers or self._equivalence is None:
             return None
@@ -232,7 +225,7 @@ class NodeBackend:
                 raise BackendGone(Reason.PROTOCOL, f"it speaks version {version}, this agent {native.VERSION}")
             if connection.closed:  # its goodbye came along with its welcome
                 raise BackendGone(connection.reason, connection.closed)
-            self._offered = self._offered_now = max(1, min(_count(welcome, "slots"), 4096))
+            self._capacity.greeted(welcome)
             self.release = str(welcome.get("release", ""))[:100]
         except TimeoutError:
             self.silent = self._connection is not None
@@ -276,9 +269,7 @@ class NodeBackend:
         self._verdicts.clear()
         self._doubted.clear()
         self._last_number = 0
-        self._others = 0
-        self._memory_free = None
-        self.lacks_memory = False
+        self._capacity.lost()
         for waiting in self._proving.values():
             if not waiting.done():
                 waiting.set_result(why)
@@ -304,18 +295,7 @@ class NodeBackend:
             self._down(why, connection.reason)
 
     def _on_state(self, pushed: dict[str, Any]) -> None:
-        busy, queued = _count(pushed, "busy"), _count(pushed, "queued")
-        self._others = busy + queued
-        # Who waits there although a slot is free waits for memory.
-        self.lacks_memory = queued > 0 and busy < _count(pushed, "slots")
-        self._told = asyncio.get_running_loop().time()
-        self._memory_free = _count(pushed, "memory_free") if "memory_free" in pushed else None
-        before, self._offered_now = self.slots, min(_count(pushed, "slots"), 4096) if "slots" in pushed else 1
-        free = self._memory_free or 0
-        self._memory_low = min(self._memory_low, free)  # it comes back in small steps, too
-        more = self.slots > before or free - self._memory_low >= MEMORY_NEWS
-        if more or not self.slots or not self._others:
-            self._memory_low = free
+        if self._capacity.pushed(pushed, asyncio.get_running_loop().time()):
             self._changed()  # somebody may wait for that
 
     # -- toolchains
@@ -444,50 +424,14 @@ class NodeBackend:
         finally:
             connection.finish(number)
         if message[0] == native.REFUSED:
-            raise _refusal(message)
+            raise refusal_of(message)
         try:
-            outcome = self._outcome(message, pending)
+            outcome = outcome_of(message, pending, self.name)
         except (WireError, ValueError, TypeError, IndexError, KeyError, AttributeError, OverflowError) as error:
             connection.abort(f"the peer broke the protocol: {error}", Reason.PROTOCOL)
             raise BackendGone(Reason.PROTOCOL, str(error)) from error
         outcome.way = self._ways.get(toolchain, "")
         return outcome
-
-    def _outcome(self, message: list[Any], pending: Pending) -> Outcome:
-        _, _, exit_code, stdout, stderr, listed, info = message
-        if type(exit_code) is not int or not 0 <= exit_code <= 255 or len(listed) > native.MAX_OUTPUTS:
-            raise ValueError("result out of bounds")
-        outputs = []
-        room = native.MAX_FILE
-        for index, (path, mode, size, digest, zdata) in enumerate(listed):
-            if not isinstance(path, str) or len(path) > native.MAX_PATH or not 0 <= size <= room:
-                raise ValueError("output out of bounds")
-            room -= size
-            if zdata is None:
-                pieces = pending.pieces.pop(index, None) or Pieces()
-                data, found = b"".join(pieces.data), pieces.hashed.digest()
-            else:
-                data = native.decompress(zdata, size)
-                found = hashlib.sha256(data).digest()
-            if len(data) != size:
-                raise ValueError(f"output of {len(data)} bytes where {size} were promised")
-            if found != digest:
-                raise ValueError(f"{path} is not what its digest says")
-            outputs.append(OutputFile(path, mode & 0o7777, data, digest))
-        cached = bool(info.get("cached"))
-        return Outcome(
-            reason=Reason.CACHED if cached else Reason.REMOTE,
-            host=self.name,
-            exit_code=exit_code,
-            stdout=native.decompress(stdout, native.MAX_TEXT) if stdout else b"",
-            stderr=native.decompress(stderr, native.MAX_TEXT) if stderr else b"",
-            outputs=outputs,
-            phases={name: _seconds(info, name) for name in TIMES if name in info},
-            cpu_s=_seconds(info, "cpu"),
-            peak_rss=_count(info, "rss"),
-            sent=pending.sent,
-            received=pending.received,
-        )
 
     async def close(self) -> None:
         if self._connecting is not None:
@@ -496,26 +440,3 @@ class NodeBackend:
         if self._retry is not None:
             self._retry.cancel()
         self._state = State.IDLE
-
-
-def _count(said: dict[str, Any], name: str) -> int:
-    """A number of things or bytes that a node says, 0 if it does not. Raises WireError if it is none."""
-    value = said.get(name, 0)
-    if type(value) is not int or not 0 <= value < 1 << 60:
-        raise WireError(f"{name} is out of form")
-    return value
-
-
-def _seconds(said: dict[str, Any], name: str) -> float:
-    value = float(said.get(name, 0.0))
-    if not 0 <= value < 1e9:
-        raise WireError(f"{name} is out of form")
-    return value
-
-
-def _refusal(message: list[Any]) -> BackendError:
-    code, sentence = str(message[2]), str(message[3])[:2000]
-    reason = BY_CODE.get(code, Reason.NODE_REFUSED)
-    if reason.kind is not Kind.FAILED_OVER:
-        reason = Reason.NODE_REFUSED
-    return BackendRefused(reason, sentence)

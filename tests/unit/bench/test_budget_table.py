@@ -11,6 +11,7 @@ import budgets
 import check
 import lab_targets
 import pytest
+import tables
 from budgets import ABSENT, FAILED, MET, MISSED, Row
 from lab.figures import Build
 
@@ -61,13 +62,14 @@ def test_a_figure_is_never_shown_where_there_is_none() -> None:
 
 def test_the_table_goes_between_its_marks(tmp_path: Path) -> None:
     document = tmp_path / "RESULTS.md"
+    marks = "<!-- budgets: begin -->", "<!-- budgets: end -->"
     document.write_text("before\n<!-- budgets: begin -->\nold\n<!-- budgets: end -->\nafter\n")
-    budgets.write_between(str(document), "budgets", budgets.markdown([["a", "b"], ["1|2", "3"]]))
+    tables.write_between(str(document), *marks, tables.markdown([["a", "b"], ["1|2", "3"]]))
     assert document.read_text() == (
         "before\n<!-- budgets: begin -->\n| a | b |\n| --- | --- |\n| 1\\|2 | 3 |\n<!-- budgets: end -->\nafter\n"
     )
-    with pytest.raises(budgets.MarksMissing):
-        budgets.write_between(str(document), "profile", "x")
+    with pytest.raises(tables.MarksMissing):
+        tables.write_between(str(document), "<!-- profile: begin -->", marks[1], "x")
     assert os.listdir(tmp_path) == ["RESULTS.md"]
 
 

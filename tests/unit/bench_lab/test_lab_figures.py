@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+import tables
 from lab import cli, report
 from lab.figures import Book, Build, Cell
 from lab.hosts import Power, Setup
@@ -104,7 +105,7 @@ def test_the_table_of_an_experiment_compares_with_local_and_ideal(tmp_path: Path
     assert found["objects the same"] == "1 of 2"  # the worst round
     assert distcc[-1] == "failed: make: exit code 2 | no"
     assert len(distcc) == len(head)
-    assert "exit code 2 \\| no |" in report.markdown([head, distcc])
+    assert "exit code 2 \\| no |" in tables.markdown([head, distcc])
 
 
 def test_published_figures_stand_beside_ours(tmp_path: Path) -> None:
