@@ -56,6 +56,7 @@ CASES: tuple[Case, ...] = (
     c("verbose", "-v", reason="local-option", contains={"stderr": b"-cc1"}),
     c("x-clang", "-Xclang", "-disable-llvm-passes", "-O2"),
     c("x-clang-value", "-Xclang", "-target-feature", "-Xclang", "+avx2"),
+    c("ms-compatibility", "-fms-compatibility", reason="local-option"),
     c("x-clang-dump", "-Xclang", "-ast-print", reason="local-option"),
     c("x-clang-reads", "-Xclang", "-include", "-Xclang", "stdlib.h", reason="local-option"),
     c("x-clang-unknown", "-Xclang", "-no-such", reason="local-option", code=1),
@@ -112,7 +113,7 @@ CASES: tuple[Case, ...] = (
     source("line-names-a-file", '#line 1 "shown.h"\nint *x = 3;\n', contains={"stderr": b"shown.h:1"}),
     source("comment-lib", '#pragma comment(lib, "m")\nint x;\n', "-fms-extensions"),
     source("comment-lib-windows", '#pragma comment(lib, "m")\nint x;\n', "--target=x86_64-pc-windows-msvc",
-           "-mno-incremental-linker-compatible", contains={"a.o": b"DEFAULTLIB"}),
+           "-mno-incremental-linker-compatible", contains={"a.o": b"DEFAULTLIB"}, reason="inputs-unknown"),
     source("pragma-message", '#pragma message("hello")\n#pragma GCC warning "careful"\nint x;\n',
            contains={"stderr": b"hello"}),
     source("pragma-diagnostic", "#pragma clang diagnostic push\n#pragma clang diagnostic error \"-Wunused\"\n"
