@@ -1,0 +1,145 @@
+"""The configuration of a BuildGrid server that serves manycc's agents and nodes.
+
+BuildGrid's defaults are for builds of minutes, and some of its switches cost more than they give. What is set
+here, and why, stands in the text that is written, for whoever operates the server reads that.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+VERSION: Final = "0.9.1"
+"""The release of BuildGrid that manycc is tested with; it takes Python 3.13."""
+PROPERTIES: Final = ("OSFamily", "ISA", "toolchain")
+"""The platform properties of manycc's nodes. A key that a server does not list makes it refuse the job."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerConfig:
+    """``address`` as HOST:PORT; ``database`` as a connection string of PostgreSQL's; times in seconds.
+
+    ``certificate`` and ``key`` are PEM files, empty for a server without TLS; ``clients`` the authority of clients'
+    certificates, empty where none are asked for. ``keepalive``: after how long without a word a worker counts as
+    lost; ``threads``: each waiting client and each idle worker holds one.
+    """
+
+    address: str
+    database: str
+    storage: str
+    instance: str = "main"
+    certificate: str = ""
+    key: str = ""
+    clients: str = ""
+    keepalive: int = 60
+    threads: int = 100
+
+    def text(self) -> str:
+        """The file."""
+        return _TEXT.format(
+            version=VERSION,
+            channel=self._channel(),
+            database=_quoted(self.database),
+            storage=_quoted(self.storage),
+            instance=_quoted(self.instance),
+            properties=", ".join(PROPERTIES),
+            keepalive=self.keepalive,
+            threads=self.threads,
+            pool=max(10, self.threads // 4),
+        )
+
+    def _channel(self) -> str:
+        lines = [
+            f"    address: {_quoted(self.address)}",
+            f"    insecure-mode: {'false' if self.certificate else 'true'}",
+        ]
+        if self.certificate:
+            lines += [
+                "    credentials:",
+                f"      tls-server-key: {_quoted(self.key)}",
+                f"      tls-server-cert: {_quoted(self.certificate)}",
+            ]
+            if self.clients:
+                lines.append(f"      tls-client-certs: {_quoted(self.clients)}")
+        return "\n".join(lines)
+
+
+def _quoted(text: str) -> str:
+    """A scalar of YAML's that means this text, whatever is in it."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+_TEXT: Final = """\
+# BuildGrid {version}, for manycc. Check it with: bgd server lint FILE
+server:
+  - !channel
+{channel}
+
+authorization:
+  method: none
+
+monitoring:
+  enabled: false
+
+connections:
+  - !sql-connection &sql
+    connection-string: {database}
+    pool-size: {pool}
+    max-overflow: 20
+    pool-timeout: 30
+
+storages:
+  - !disk-storage &cas
+    path: {storage}
+
+caches:
+  - !lru-action-cache &results
+    storage: *cas
+    max-cached-refs: 200000
+    allow-updates: true
+    # A compile that failed may have failed for want of something that is there the next time.
+    cache-failed-actions: false
+
+schedulers:
+  - !sql-scheduler &scheduler
+    sql: *sql
+    storage: *cas
+    action-cache: *results
+    property-set: !dynamic-property-set
+      # A property that is not listed is refused ("Unregistered platform property").
+      match-property-keys: [{properties}]
+    # A worker that says nothing for so long is taken for dead, and its jobs are given to another.
+    bot-session-keepalive-timeout: {keepalive}
+    session-expiry-timer-interval: 2
+    poll-interval: 0.1
+    bot-poll-interval: 0.1
+    max-job-attempts: 3
+    # true would make each call of a worker return at once: server and workers would spin.
+    proactive-fetch-to-capacity: false
+    # A worker that reports a result gets its next job with the answer.
+    proactive-fetch-full-queue: true
+    assigners:
+      # The default interval of 1 s is what each job would wait for.
+      - !priority-age-assigner
+        name: assigner
+        count: 1
+        interval: 0.05
+        jitter-factor: 0.1
+        busy-sleep-factor: 0.0
+
+instances:
+  - name: {instance}
+    services:
+      - !cas
+        storage: *cas
+      - !bytestream
+        storage: *cas
+      - !action-cache
+        cache: *results
+      - !execution
+        scheduler: *scheduler
+        operation-stream-keepalive-timeout: 60
+
+# Each client that waits for a job, and each worker that waits for work, holds one.
+thread-pool-size: {threads}
+"""
