@@ -4,6 +4,7 @@
 
     host    NAME[:PORT][/SLOTS]  [IPv6][:PORT][/SLOTS]     a node or a distccd; also NAME/SLOTS:PORT
     ssh     [USER]@NAME[/SLOTS][:PROGRAM]                  a distccd that is started there through ssh
+    engine  reapi://NAME[:PORT][/INSTANCE][?slots=N&…]     a remote execution engine (engine/address.py)
     here    localhost[/SLOTS]                              this machine's own slots
     options ,lzo ,cpp ,down                                behind a host
     words   --randomize --localslots=N --localslots_cpp=N  about the whole list
@@ -21,6 +22,7 @@ import socket
 from dataclasses import dataclass
 from typing import Any, Final
 
+from manycc.engine.address import EngineAddress, is_engine, parse_engine
 from manycc.errors import ConfigError, shown
 
 DEFAULT_PORT: Final = 3632
@@ -28,6 +30,7 @@ MAX_SLOTS: Final = 9999
 
 GRAMMAR: Final = (
     "a host is NAME[:PORT][/SLOTS], [IPv6][:PORT][/SLOTS], or localhost[/SLOTS] for this machine itself; "
+    "a remote execution engine is reapi://NAME[:PORT][/INSTANCE][?slots=N], with TLS reapis://…; "
     "distcc's ,lzo ,cpp ,down, [USER]@NAME[/SLOTS][:PROGRAM], --randomize, --localslots=N and --localslots_cpp=N "
     "are understood; hosts are separated by white space, # begins a comment"
 )
@@ -61,7 +64,8 @@ class HostSpec:
 
     ``lzo`` and ``cpp`` matter for a distccd only: compress, and leave the preprocessing to it. A host that
     is ``down`` is not used. One behind ``ssh`` is reached as ``user`` (empty: whom ssh chooses), and runs
-    the distccd ``command`` (empty: the one on its PATH); it has no port.
+    the distccd ``command`` (empty: the one on its PATH); it has no port. ``engine`` says what there is to know of a
+    remote execution engine, of which ``name`` leaves out the options: they may hold secrets.
     """
 
     name: str
@@ -75,8 +79,11 @@ class HostSpec:
     ssh: bool = False
     user: str = ""
     command: str = ""
+    engine: EngineAddress | None = None
 
     def __str__(self) -> str:
+        if self.engine is not None:
+            return self.name
         text = self.name if self.slots is None else f"{self.name}/{self.slots}"
         text += f":{self.command}" if self.command else ""
         return text + "".join(f",{option}" for option in _OPTIONS if getattr(self, option))
@@ -84,6 +91,8 @@ class HostSpec:
     @property
     def key(self) -> tuple[str, int, str, str]:
         """What two entries for the same host have in common."""
+        if self.engine is not None:
+            return self.name.lower(), self.port, "", ""
         return self.address.lower(), self.port, f"{self.user}@" if self.ssh else "", self.command
 
 
@@ -161,6 +170,9 @@ def _parse_word(word: str) -> tuple[str, int | bool | None]:
 
 def _parse_host(entry: str) -> HostSpec:
     """Read one host. Raises ValueError saying what is wrong with it."""
+    if is_engine(entry):
+        engine = parse_engine(entry, MAX_SLOTS)
+        return HostSpec(engine.name, engine.address, engine.port, engine.slots, engine=engine)
     if "@" in entry:
         return _parse_ssh(entry)
     parts = _ENTRY.fullmatch(entry)

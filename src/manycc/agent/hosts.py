@@ -12,7 +12,7 @@ import random
 import socket
 import time
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from manycc import __version__
 from manycc.backends.discover import DiscoveredBackend, Kinds
@@ -24,6 +24,7 @@ from manycc.backends.localcpp import LocalRuns
 from manycc.backends.node import GREETING_S, NodeBackend
 from manycc.compat.hostfiles import DistccHosts
 from manycc.config import REQUIRED, Config, same_bytes
+from manycc.engine.absent import AbsentEngine, make_engine
 from manycc.errors import CompilerError, ConfigError, NotDistributable
 from manycc.hostlist import HostList, HostSpec, parse_list
 from manycc.inputs.fileview import FileView
@@ -43,6 +44,11 @@ UNUSED_S: Final = 300.0
 
 log = logging.getLogger(__name__)
 
+if TYPE_CHECKING:
+    from manycc.engine.backend import EngineBackend
+
+    AnyBackend = DiscoveredBackend | StockBackend | EngineBackend | AbsentEngine
+
 
 class Hosts:
     """Backends and pools, made when first asked for."""
@@ -61,7 +67,7 @@ class Hosts:
         self._quarantine = quarantine
         quarantine.on_change.append(self._trust_changed)
         self._local = local
-        self._backends: dict[HostSpec, DiscoveredBackend | StockBackend] = {}
+        self._backends: dict[HostSpec, AnyBackend] = {}
         self._kinds = Kinds(config.kinds_path)
         self._runs = LocalRuns(config.job_timeout_s)
         self._canaries = Canaries(config.canaries_dir, self._compile)
@@ -146,13 +152,13 @@ class Hosts:
         self._local.on_free.append(pool.wake)
         return pool
 
-    def _backend(self, spec: HostSpec) -> DiscoveredBackend | StockBackend:
+    def _backend(self, spec: HostSpec) -> AnyBackend:
         backend = self._backends.get(spec)
         if backend is None:
             backend = self._backends[spec] = self._make_backend(spec)
         return backend
 
-    def _make_backend(self, spec: HostSpec) -> DiscoveredBackend | StockBackend:
+    def _make_backend(self, spec: HostSpec) -> AnyBackend:
         config = self._config
 
         def make_node() -> NodeBackend:
@@ -186,6 +192,8 @@ class Hosts:
                 config.silence_s,
             )
 
+        if spec.engine is not None:
+            return make_engine(spec, config, self._canaries)
         if spec.ssh:
             return make_stock()
         limit_s = config.connect_timeout_s + GREETING_S

@@ -1,0 +1,145 @@
+"""A job in the engine's terms, and its result back in ours."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from manycc.engine.address import EngineAddress
+from manycc.engine.cas import Content, broken
+from manycc.engine.merkle import NO_TOOLS, Folder, Trees
+from manycc.errors import BackendError, NotDistributable
+from manycc.job import Job
+from manycc.reapi.remote_execution_pb2 import Action, Command, Digest, Platform
+from manycc.reasons import Reason
+from manycc.toolchain.identity import tool_path
+from manycc.wire import native
+
+TOOLCHAIN: Final = "toolchain"
+"""The platform property by which workers are found that have the compiler; its value is the fingerprint."""
+_NOWHERE: Final = ("/dev/", "/proc/")
+
+
+@dataclass(slots=True)
+class Prepared:
+    """A job, ready to be sent. ``paths`` leads from an output's name there to its path here."""
+
+    action: Content
+    command: Content
+    root: Folder
+    paths: dict[str, str]
+    cacheable: bool
+
+    @property
+    def digest(self) -> Digest:
+        """What the engine calls it."""
+        return Digest(hash=self.action.digest.hex(), size_bytes=self.action.size)
+
+
+def prepare(
+    job: Job, trees: Trees, address: EngineAddress, by_property: bool, paths_known: bool, limit_s: float
+) -> Prepared:
+    """Make the action. ``paths_known``: the engine knows ``output_paths`` (API 2.1), and no older field is needed.
+
+    Raises NotDistributable if an engine cannot be told of the job.
+    """
+    tools = NO_TOOLS if by_property else trees.tools(job.toolchain)
+    root = trees.root(job.inputs.items, (*job.folders, job.cwd), tools)
+    platform = _platform(job, address, by_property)
+    paths = {_relative(path, job.cwd): path for path in job.outputs if not path.startswith(_NOWHERE)}
+    env = {"PATH": tool_path(job.toolchain), **dict(job.env)}
+    try:
+        command = Command(
+            arguments=_arguments(job),
+            environment_variables=[Command.EnvironmentVariable(name=name, value=env[name]) for name in sorted(env)],
+            working_directory=job.cwd.strip("/"),
+            platform=platform,
+        )
+        (command.output_paths if paths_known else command.output_files).extend(sorted(paths))
+    except (UnicodeEncodeError, ValueError) as error:
+        raise NotDistributable(
+            Reason.LOCAL_OPTION, "its command holds bytes that are not UTF-8, which an engine cannot be told"
+        ) from error
+    said = _content(command)
+    action = Action(
+        command_digest=Digest(hash=said.digest.hex(), size_bytes=said.size),
+        input_root_digest=Digest(hash=root.digest.hex(), size_bytes=root.size),
+        do_not_cache=not job.cacheable,
+        platform=platform,
+    )
+    action.timeout.FromSeconds(int(limit_s))
+    return Prepared(_content(action), said, root, paths, job.cacheable)
+
+
+def _arguments(job: Job) -> list[str]:
+    """The command. Its first word must lead somewhere without a search along PATH."""
+    words = list(job.argv)
+    if "/" not in words[0]:
+        words[0] = job.toolchain.driver
+    if job.terminal and not any("diagnostics-color" in word or "color-diagnostics" in word for word in words):
+        words.insert(1, "-fdiagnostics-color=always")
+    return words
+
+
+def _platform(job: Job, address: EngineAddress, by_property: bool) -> Platform:
+    wanted = list(address.properties)
+    if by_property:
+        wanted.append((TOOLCHAIN, job.toolchain.fingerprint))
+    return Platform(properties=[Platform.Property(name=name, value=value) for name, value in sorted(wanted)])
+
+
+def _relative(path: str, cwd: str) -> str:
+    if path.startswith(cwd + "/"):
+        return path[len(cwd) + 1 :]
+    return os.path.relpath(path, cwd)
+
+
+def _content(message: Any) -> Content:
+    data: bytes = message.SerializeToString(deterministic=True)
+    return Content(hashlib.sha256(data).digest(), len(data), data)
+
+
+def named_outputs(result: Any, paths: dict[str, str]) -> list[tuple[str, Any]]:
+    """(path here, the engine's words) of each file it says was written. Raises BackendError for any other file."""
+    if len(result.output_files) > native.MAX_OUTPUTS:
+        raise broken("a result has too many files")
+    if result.output_directories:
+        raise BackendError(Reason.UNEXPECTED_OUTPUT, "a folder")
+    for link in (*result.output_symlinks, *result.output_file_symlinks, *result.output_directory_symlinks):
+        raise BackendError(Reason.UNEXPECTED_OUTPUT, f"a link {link.path[:200]!r}")
+    found: dict[str, Any] = {}
+    for file in result.output_files:
+        path = paths.get(file.path)
+        if path is None or path in found:
+            raise BackendError(Reason.UNEXPECTED_OUTPUT, f"{file.path[:200]!r}")
+        found[path] = file
+    return list(found.items())
+
+
+def times_of(metadata: Any) -> dict[str, float]:
+    """Where a job's time went, as far as the engine says."""
+    spans = {
+        "wait": ("queued_timestamp", "worker_start_timestamp"),
+        "stage": ("input_fetch_start_timestamp", "input_fetch_completed_timestamp"),
+        "wall": ("execution_start_timestamp", "execution_completed_timestamp"),
+    }
+    phases = {}
+    for name, (start, end) in spans.items():
+        if metadata.HasField(start) and metadata.HasField(end):
+            begun, over = getattr(metadata, start), getattr(metadata, end)
+            seconds = over.seconds - begun.seconds + (over.nanos - begun.nanos) / 1e9
+            if 0 <= seconds < 1e6:
+                phases[name] = round(seconds, 6)
+    return phases
+
+
+def check_expressible(words: Sequence[str]) -> bool:
+    """Whether words can be told to an engine: its texts are UTF-8."""
+    try:
+        "".join(words).encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,189 @@
+"""Contents too large for a batch: the ByteStream service, both ways, going on after a line that broke."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import uuid
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+import grpc
+import zstandard
+
+from manycc.engine.channel import CallFailed, Channel, translated
+from manycc.errors import BackendError, BackendGone, InputsChanged
+from manycc.reapi.bytestream_pb2 import QueryWriteStatusRequest, ReadRequest, WriteRequest
+from manycc.reasons import Reason
+
+PIECE: Final = 1024 * 1024
+ATTEMPTS: Final = 3
+STATUS_S: Final = 10.0
+LEAST_S: Final = 60.0
+SLOWEST: Final = 256 * 1024
+"""Bytes a second of the slowest line that a stream waits for."""
+
+
+class Streams:
+    """Large contents of one engine."""
+
+    def __init__(self, channel: Channel, instance: str) -> None:
+        self._channel = channel
+        self._prefix = f"{instance}/" if instance else ""
+
+    async def write(self, digest: bytes, size: int, data: bytes | None, path: str, compress: bool) -> int:
+        """Send one; the bytes sent. Raises BackendError, InputsChanged.
+
+        What is sent plain goes on where the engine says it stopped; what is compressed is begun anew.
+        """
+        kind = "compressed-blobs/zstd" if compress else "blobs"
+        sent = 0
+        offset = 0
+        name = ""
+        for attempt in range(1, ATTEMPTS + 1):
+            if not name or compress:
+                name = f"{self._prefix}uploads/{uuid.uuid4()}/{kind}/{digest.hex()}/{size}"
+            source = _Source(digest, size, data, path)
+            requests = source.compressed(name) if compress else source.plain(name, offset)
+            try:
+                metadata = await self._channel.metadata()
+                call = self._channel.bytes.Write(requests, timeout=LEAST_S + size / SLOWEST, metadata=metadata)
+                try:
+                    answer = await call
+                finally:
+                    call.cancel()
+            except grpc.aio.AioRpcError as error:
+                source.raise_if_changed()
+                failure = translated(error)
+                if not isinstance(failure, BackendGone) or attempt == ATTEMPTS:
+                    raise failure from error
+                offset = 0 if compress else await self._committed(name, size)
+                continue
+            finally:
+                sent += source.sent
+            source.raise_if_changed()
+            if answer.committed_size not in ((size, -1, source.sent) if compress else (size,)):
+                raise BackendError(Reason.NODE_FAULT, "the engine took only part of a content")
+            return sent
+        raise AssertionError("not reached")
+
+    async def _committed(self, name: str, size: int) -> int:
+        """How much of an upload that broke off the engine has."""
+        try:
+            request = QueryWriteStatusRequest(resource_name=name)
+            answer = await self._channel.call(self._channel.bytes.QueryWriteStatus, request, STATUS_S)
+        except CallFailed:
+            return 0
+        return min(max(int(answer.committed_size), 0), size)
+
+    async def read(self, name: str, size: int, compressed: bool) -> tuple[bytes, int]:
+        """Fetch one, and the bytes received. Raises BackendError."""
+        kind = "compressed-blobs/zstd" if compressed else "blobs"
+        resource = f"{self._prefix}{kind}/{name}/{size}"
+        most = size + size // 64 + PIECE if compressed else size  # what cannot be compressed grows a little
+        taken = bytearray()
+        received = 0
+        for attempt in range(1, ATTEMPTS + 1):
+            if compressed:
+                taken.clear()  # offsets are those of the content, not of what is on the wire
+            request = ReadRequest(resource_name=resource, read_offset=len(taken))
+            try:
+                async for answer in self._channel.stream(self._channel.bytes.Read, request, LEAST_S + size / SLOWEST):
+                    received += len(answer.data)
+                    taken += answer.data
+                    if len(taken) > most:
+                        raise BackendGone(Reason.PROTOCOL, "the engine sent more of a content than it has")
+            except BackendGone as error:
+                if error.reason is not Reason.NODE_LOST or attempt == ATTEMPTS:
+                    raise
+                continue
+            break
+        data = await asyncio.to_thread(_expand, taken, size) if compressed else bytes(taken)
+        if len(data) != size:
+            raise BackendGone(Reason.PROTOCOL, "the engine sent less of a content than it said")
+        return data, received
+
+
+def _expand(data: bytearray, size: int) -> bytes:
+    """What was compressed, at most a byte more than ``size``. Raises BackendGone."""
+    try:
+        with zstandard.ZstdDecompressor().stream_reader(data) as reader:
+            return bytes(reader.read(size + 1))
+    except zstandard.ZstdError as error:
+        raise BackendGone(Reason.PROTOCOL, f"the engine sent what cannot be expanded: {error}") from error
+
+
+class _Source:
+    """A content as requests of a stream. Its file is hashed while it is read; the end is only sent if all is right."""
+
+    def __init__(self, digest: bytes, size: int, data: bytes | None, path: str) -> None:
+        self._digest = digest
+        self._size = size
+        self._data = data
+        self._path = path
+        self._changed = False
+        self.sent = 0
+
+    def raise_if_changed(self) -> None:
+        """Raises InputsChanged if the file was not any more what it was."""
+        if self._changed:
+            raise InputsChanged(Reason.INPUTS_CHANGED, self._path)
+
+    async def plain(self, name: str, offset: int) -> AsyncIterator[WriteRequest]:
+        place = 0
+        async for piece, last in self._pieces():
+            start, place = place, place + len(piece)
+            if place <= offset and not last:
+                continue
+            piece = piece[max(offset - start, 0) :]
+            at = max(start, offset)
+            self.sent += len(piece)
+            yield WriteRequest(resource_name=name, write_offset=at, data=piece, finish_write=last)
+
+    async def compressed(self, name: str) -> AsyncIterator[WriteRequest]:
+        packer = zstandard.ZstdCompressor(level=3).compressobj(size=self._size)
+        loop = asyncio.get_running_loop()
+        async for piece, last in self._pieces():
+            data = await loop.run_in_executor(None, packer.compress, piece)
+            if last:
+                data += packer.flush()
+            if data or last:
+                self.sent += len(data)
+                yield WriteRequest(resource_name=name, write_offset=self.sent - len(data), data=data, finish_write=last)
+
+    async def _pieces(self) -> AsyncIterator[tuple[bytes, bool]]:
+        """The content in pieces, and whether each is the last. Ends early if the file has changed."""
+        if self._data is not None:
+            for start in range(0, max(len(self._data), 1), PIECE):
+                yield self._data[start : start + PIECE], start + PIECE >= len(self._data)
+            return
+        running = hashlib.sha256()
+        place = 0
+        try:
+            fd = os.open(self._path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:
+            self._changed = True
+            return
+        try:
+            while True:
+                piece = await asyncio.to_thread(_next, fd, running)
+                place += len(piece)
+                last = place >= self._size
+                if not piece or place > self._size or (last and running.digest() != self._digest):
+                    self._changed = True
+                    return
+                yield piece, last
+                if last:
+                    return
+        finally:
+            os.close(fd)
+
+
+def _next(fd: int, running: Any) -> bytes:
+    try:
+        piece = os.read(fd, PIECE)
+    except OSError:
+        return b""
+    running.update(piece)
+    return piece
