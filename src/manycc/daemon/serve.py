@@ -21,8 +21,9 @@ from manycc.daemon import systemd
 from manycc.daemon.background import PidFile, Report, detach, die_with_parent
 from manycc.daemon.logs import Log, plain_form
 from manycc.daemon.reload import Reloader
-from manycc.daemon.settings import NodeSettings
+from manycc.daemon.settings import MAX_SLOTS, NodeSettings
 from manycc.daemon.stats import StatsServer
+from manycc.engine.address import parse_engine
 from manycc.errors import ConfigError, ManyccError
 from manycc.inputs.fileview import FileView
 from manycc.node.listening import open_sockets
@@ -79,7 +80,8 @@ def run(start: Start, settings: NodeSettings) -> int:
         reloader.be_nice()
         _adjust(settings)
         # Before root's rights are given up, which some ports take, and while somebody reads what goes wrong.
-        sockets += systemd.sockets_passed(env) or open_sockets(options.listen, options.port)
+        if not options.join:
+            sockets += systemd.sockets_passed(env) or open_sockets(options.listen, options.port)
         if "stats_port" in settings.values:
             stats += open_sockets(options.listen, settings.get("stats_port"))
         if start.detach:
@@ -160,6 +162,18 @@ def give_up_root(settings: NodeSettings, store: str, log: Log) -> None:
         _log.warning("running as root, so processes of jobs are not counted: %s", why_root)
 
 
+def _join(node: Node) -> None:
+    """Make a node an engine's worker. Raises ManyccError."""
+    try:
+        from manycc.engine.worker import Worker  # grpc takes long to import, and few nodes need it
+    except ImportError as error:
+        raise ManyccError(
+            "the node cannot join an engine", f"the Python package {error.name} is missing",
+            "pip install 'manycc[engine]'",
+        ) from error  # fmt: skip
+    node.attach(Worker(node, parse_engine(node.options.join, MAX_SLOTS)))
+
+
 class _Life:
     """A node that serves, and listens to signals."""
 
@@ -178,6 +192,8 @@ class _Life:
         try:
             await node.start(sockets)
             await stats.start()
+            if node.options.join:
+                _join(node)
             # What lives now lives for good: keep the collector from looking at it again and again.
             gc.collect()
             gc.freeze()
@@ -199,11 +215,16 @@ class _Life:
             with contextlib.suppress(OSError), open(self._start.ready_fd, "w", encoding="ascii") as ready:
                 ready.write(f"{node.port}\n")
         elif self._start.announce and not self._report.awaited:
-            print(f"listening on {where} port {node.port}", flush=True)
+            print(self._doing(where), flush=True)
         self._report.tell()
 
     def _status(self) -> str:
-        return f"STATUS=listening on port {self._node.port}, {self._node.options.slots} slots"
+        return f"STATUS={self._doing('')}, {self._node.options.slots} slots"
+
+    def _doing(self, where: str) -> str:
+        if self._node.options.join:
+            return f"taking jobs from {parse_engine(self._node.options.join, MAX_SLOTS).name}"
+        return f"listening on {where + ' ' if where else ''}port {self._node.port}"
 
     async def _until_told(self) -> None:
         """Wait for SIGTERM, then for the jobs; or for SIGINT, or a second signal, and for nothing more."""

@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from manycc.config import folders
 from manycc.daemon import keyvalue
+from manycc.engine.address import is_engine, parse_engine
 from manycc.errors import ConfigError
 from manycc.node.access import LOOPBACK, Network, parse_networks
 from manycc.node.machine import cpu_count
@@ -115,6 +116,14 @@ def _choice(*words: str) -> Callable[[object], str]:
     return read
 
 
+def _engine(value: object) -> str:
+    text = _text(value)
+    if not is_engine(text):
+        raise ValueError("expected reapi://HOST:PORT/INSTANCE, or reapis:// for TLS")
+    parse_engine(text, MAX_SLOTS)
+    return text
+
+
 def _yes_or_no(value: object) -> bool:
     if not isinstance(value, bool) and value not in ("yes", "no"):
         raise ValueError("expected yes or no")
@@ -127,6 +136,9 @@ SETTINGS: Final = (
     Setting("port", "PORT", _whole(0, 65535), "PORT", f"port, 0 for any free one (default: {DEFAULT_PORT})"),
     Setting("allow", "ALLOWEDNETS", _networks, "NET",
             "who may connect: 192.168.0.0/24, or one address; may be repeated (default: this machine only)", live=True),
+    Setting("join", "JOIN", _engine, "URL",
+            "take jobs from a remote execution engine, reapi://HOST:PORT/INSTANCE (reapis:// for TLS), instead of "
+            "listening for clients"),
     Setting("jobs", "JOBS", _whole(1, MAX_SLOTS), "N", "compiles at a time (default: the processors)", live=True),
     Setting("nice", "NICE", _whole(0, 20), "N",
             "give way to other work: 0 to 19 (default: 0; with when_idle: 19)", live=True),
@@ -193,7 +205,7 @@ class NodeSettings:
             "allow": self.get("allow", LOOPBACK),
             "slots": self.get("jobs", cpu_count()),
         }
-        for name in ("listen", "port", "sandbox", "toolchains", "when_idle", "name", "store_size", "job_memory",
+        for name in ("listen", "port", "sandbox", "toolchains", "when_idle", "join", "name", "store_size", "job_memory",
                      "job_output", "job_time", "job_processes", "job_lifetime", "drain_time"):  # fmt: skip
             if name in self.values:
                 chosen[name] = self.values[name]

@@ -32,7 +32,8 @@ class NodeOptions:
     process of a job, ``job_time`` its CPU time, ``job_output`` each file it writes, and
     ``job_processes`` how many processes one job may add. ``job_lifetime`` bounds how long a job runs, by the clock;
     0: there is no bound but the one that follows from ``job_time``. ``toolchains``: whether agents may send theirs.
-    ``when_idle``: whether slots are given up to whom the machine belongs to.
+    ``when_idle``: whether slots are given up to whom the machine belongs to. ``join``: the engine whose worker the node
+    is, as in a host list (``engine/address.py``); it then listens to nobody. Empty: it is nobody's.
     """
 
     store: str
@@ -49,6 +50,7 @@ class NodeOptions:
     sandbox: SandboxChoice = "auto"
     toolchains: ToolchainChoice = "any"
     when_idle: bool = False
+    join: str = ""
     name: str = field(default_factory=lambda: os.uname().nodename)
     drain_time: float = 60.0
 

@@ -75,6 +75,7 @@ class Node:
         self.sandbox = Sandbox("folder")
         self.executor: Executor
         self._sessions: set[Connection] = set()
+        self._joined: set[Connection] = set()
         self.distcc = Shared(Budget(max(LEAST_BUDGET, machine.memory_total() // SHARE)), SystemHeaders())
         self.counts = self.distcc.counts  # of both protocols
         self._counts: Counter[str] = Counter()
@@ -122,6 +123,8 @@ class Node:
             "%s, %d slots, store %s of at most %d MiB, sandbox: %s%s",
             f"listening on {' and '.join(sorted({one.getsockname()[0] for one in sockets}))} port {self.port}"
             if sockets
+            else f"taking jobs from {options.join.partition('?')[0]}"
+            if options.join
             else "serving one client",
             options.slots,
             self.store.root,
@@ -129,6 +132,11 @@ class Node:
             self.sandbox.kind,
             f" ({self.sandbox.why})" if self.sandbox.why else "",
         )
+
+    def attach(self, session: Connection) -> None:
+        """Have a connection that this node made itself, to take jobs from there."""
+        self._joined.add(session)
+        self._sessions.add(session)
 
     def reconfigure(self, options: NodeOptions) -> None:
         """Go by other options from now on: who may connect, the slots, and what bounds a job.
@@ -143,7 +151,7 @@ class Node:
             self.slots.resize(options.slots)
         self._give_way()
         for session in list(self._sessions):
-            if not may_connect(session.peer.rpartition(":")[0], options.allow):
+            if session not in self._joined and not may_connect(session.peer.rpartition(":")[0], options.allow):
                 _log.warning("%s is not allowed to connect any more", session.peer)
                 session.close("you are not allowed to connect any more")
         self._tell_state()
@@ -217,6 +225,7 @@ class Node:
     def session_ended(self, session: Connection) -> None:
         """Both sides have hung up, and none of its jobs is left."""
         self._sessions.discard(session)
+        self._joined.discard(session)
         self._all_idle.set()
 
     def job_ended(self, session: Connection) -> None:

@@ -120,6 +120,14 @@ class ToolchainService:
         """A compiler of this machine, by its driver's path. Raises NotDistributable, CompilerError."""
         return await self._identifier.identify(driver, self._env)
 
+    async def serve(self, own: Toolchain, driver: str, links: tuple[tuple[str, str], ...]) -> Served:
+        """A compiler of this machine, for clients that have it at ``driver``, to which ``links`` lead.
+
+        Raises BackendRefused.
+        """
+        asked = dataclasses.replace(own, driver=driver, links=links)
+        return await self._serve(own, _as_asked_for(asked))
+
     async def _prove_same(self, message: ToolchainMessage) -> Served:
         sentence = ""
         for candidate in self._candidates(message):

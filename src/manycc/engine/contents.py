@@ -1,0 +1,258 @@
+"""An engine's contents, as a worker reads and writes them: nothing is believed before it was hashed.
+
+Whatever an engine sends is bounded before it is asked for: sizes are those of the digests, which the job named.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import uuid
+from collections.abc import AsyncIterator, Iterable, Sequence
+from typing import Final, NamedTuple
+
+from google.rpc import code_pb2
+
+from manycc.engine.channel import CallFailed, Channel
+from manycc.errors import BackendRefused, DigestMismatch, StoreError
+from manycc.node.outputs import Produced
+from manycc.reapi import bytestream_pb2, remote_execution_pb2
+from manycc.reasons import Reason
+from manycc.store.store import Store
+
+BATCH_BYTES: Final = 3 * 1024**2
+"""Of contents in one message: what every server takes (4 MiB, with what goes around them)."""
+BATCH_COUNT: Final = 4000
+PIECE: Final = 1024**2
+CALL_S: Final = 60.0
+"""For one call, and for a stream besides the time that its bytes take."""
+SLOWEST: Final = 256 * 1024
+"""Bytes a second."""
+MAX_SMALL: Final = 16 * 1024**2
+"""Of one content that is read into memory: a command, a folder's listing."""
+
+_re = remote_execution_pb2
+
+
+class Named(NamedTuple):
+    """A content by its digest and its size in bytes."""
+
+    digest: bytes
+    size: int
+
+    def message(self) -> _re.Digest:
+        """As the API has it."""
+        return _re.Digest(hash=self.digest.hex(), size_bytes=self.size)
+
+
+class ContentsMissing(Exception):
+    """The engine does not have these contents."""
+
+    def __init__(self, missing: Sequence[Named]) -> None:
+        super().__init__(f"{len(missing)} contents are missing")
+        self.missing = list(missing)
+
+
+def named(digest: _re.Digest) -> Named:
+    """Read a digest. Raises BackendRefused(PROTOCOL) if it is none of SHA-256."""
+    try:
+        raw = bytes.fromhex(digest.hash)
+    except ValueError:
+        raw = b""
+    if len(raw) != 32 or digest.size_bytes < 0:
+        raise BackendRefused(Reason.PROTOCOL, "a digest is not one of SHA-256")
+    return Named(raw, digest.size_bytes)
+
+
+def name_of(data: bytes) -> Named:
+    """The name of some bytes."""
+    return Named(hashlib.sha256(data).digest(), len(data))
+
+
+class Contents:
+    """The contents of one instance of an engine. For one event loop."""
+
+    def __init__(self, channel: Channel, instance: str) -> None:
+        self._channel = channel
+        self._instance = instance
+        self._coming: dict[bytes, asyncio.Future[None]] = {}
+        self._pending = 0
+
+    # -- reading
+
+    async def read(self, wanted: Iterable[Named]) -> dict[bytes, bytes]:
+        """Small contents, by digest. Raises ContentsMissing, BackendError."""
+        got: dict[bytes, bytes] = {}
+        large: list[Named] = []
+        for batch in _batches(wanted, large):
+            got |= await self._batch(batch)
+        for one in large:
+            if one.size > MAX_SMALL:
+                raise BackendRefused(Reason.PROTOCOL, f"a content of {one.size} bytes where a small one is due")
+            data = b"".join([piece async for piece in self._pieces(one)])
+            if name_of(data) != one:
+                raise _wrong()
+            got[one.digest] = data
+        return got
+
+    async def fetch(self, wanted: Iterable[tuple[bytes, int]], store: Store) -> None:
+        """Bring contents into the store, each once, whoever else wants it meanwhile.
+
+        Raises ContentsMissing, BackendError.
+        """
+        loop = asyncio.get_running_loop()
+        waiting: list[asyncio.Future[None]] = []
+        mine: list[Named] = []
+        for digest, size in dict(wanted).items():
+            if digest in self._coming:
+                waiting.append(self._coming[digest])
+            else:
+                self._coming[digest] = loop.create_future()
+                mine.append(Named(digest, size))
+        total = sum(one.size for one in mine)
+        self._pending += total
+        failed: BaseException | None = None
+        try:
+            if self._pending > store.limit // 2:
+                raise BackendRefused(Reason.NODE_DISK, f"its inputs do not fit into half of a store of {store.limit}")
+            await self._fetch(mine, store)
+        except BaseException as error:
+            failed = error
+            raise
+        finally:
+            self._pending -= total
+            for one in mine:
+                # Who waited looks whether it is there: it may, whatever became of the others.
+                self._coming.pop(one.digest).set_result(None)
+        if failed is None and waiting:
+            await asyncio.wait(waiting)
+            lacking = store.missing(digest for digest, _ in wanted)
+            if lacking:
+                sizes = dict(wanted)
+                await self._fetch([Named(digest, sizes[digest]) for digest in lacking], store)
+
+    async def _fetch(self, wanted: Sequence[Named], store: Store) -> None:
+        large: list[Named] = []
+        try:
+            for batch in _batches(wanted, large):
+                for digest, data in (await self._batch(batch)).items():
+                    store.add_bytes(data, digest)
+            for one in large:
+                await self._stream(one, store)
+        except (StoreError, OSError) as error:
+            raise BackendRefused(Reason.NODE_DISK, str(error)) from error
+
+    async def _batch(self, wanted: Sequence[Named]) -> dict[bytes, bytes]:
+        request = _re.BatchReadBlobsRequest(instance_name=self._instance, digests=[one.message() for one in wanted])
+        reply = await self._channel.call(self._channel.cas.BatchReadBlobs, request, CALL_S)
+        sizes = dict(wanted)
+        got: dict[bytes, bytes] = {}
+        for one in reply.responses:
+            digest = named(one.digest).digest
+            if one.status.code == code_pb2.OK and digest in sizes:
+                if hashlib.sha256(one.data).digest() != digest or len(one.data) != sizes[digest]:
+                    raise _wrong()
+                got[digest] = one.data
+        missing = [one for one in wanted if one.digest not in got]
+        if missing:
+            raise ContentsMissing(missing)
+        return got
+
+    async def _stream(self, one: Named, store: Store) -> None:
+        writer = store.writer(one.digest, one.size)
+        try:
+            async for piece in self._pieces(one):
+                writer.write(piece)
+            writer.commit()
+        except DigestMismatch:
+            raise _wrong() from None
+        finally:
+            writer.abort()
+
+    async def _pieces(self, one: Named) -> AsyncIterator[bytes]:
+        prefix = f"{self._instance}/" if self._instance else ""
+        request = bytestream_pb2.ReadRequest(resource_name=f"{prefix}blobs/{one.digest.hex()}/{one.size}")
+        came = 0
+        limit = CALL_S + one.size / SLOWEST
+        try:
+            async for reply in self._channel.stream(self._channel.bytes.Read, request, limit):
+                came += len(reply.data)
+                if came > one.size:
+                    raise _wrong()
+                yield reply.data
+        except CallFailed as error:
+            if error.code.name == "NOT_FOUND":
+                raise ContentsMissing([one]) from None
+            raise
+
+    # -- writing
+
+    async def put(self, blobs: Iterable[tuple[Named, bytes | Produced]]) -> None:
+        """Hand contents over: bytes, or a job's file. Raises BackendError."""
+        batch: list[_re.BatchUpdateBlobsRequest.Request] = []
+        room = BATCH_BYTES
+        for one, content in dict(blobs).items():
+            if isinstance(content, Produced) and content.data is not None:
+                content = content.data
+            if isinstance(content, Produced) or one.size > BATCH_BYTES:
+                await self._write(one, content)
+                continue
+            if one.size > room or len(batch) >= BATCH_COUNT:
+                await self._put(batch)
+                batch, room = [], BATCH_BYTES
+            batch.append(_re.BatchUpdateBlobsRequest.Request(digest=one.message(), data=content))
+            room -= one.size
+        if batch:
+            await self._put(batch)
+
+    async def _put(self, batch: Sequence[_re.BatchUpdateBlobsRequest.Request]) -> None:
+        request = _re.BatchUpdateBlobsRequest(instance_name=self._instance, requests=batch)
+        reply = await self._channel.call(self._channel.cas.BatchUpdateBlobs, request, CALL_S)
+        for one in reply.responses:
+            if one.status.code != code_pb2.OK:
+                raise BackendRefused(Reason.NODE_FAULT, f"the engine did not take a result: {one.status.message}")
+
+    async def _write(self, one: Named, content: bytes | Produced) -> None:
+        prefix = f"{self._instance}/" if self._instance else ""
+        name = f"{prefix}uploads/{uuid.uuid4()}/blobs/{one.digest.hex()}/{one.size}"
+
+        async def requests() -> AsyncIterator[bytestream_pb2.WriteRequest]:
+            sent = 0
+            while True:
+                if isinstance(content, bytes):
+                    piece = content[sent : sent + PIECE]
+                else:
+                    assert content.file is not None  # noqa: S101 - put() has taken those that are in memory
+                    piece = content.file.read(PIECE)
+                last = sent + len(piece) >= one.size
+                yield bytestream_pb2.WriteRequest(
+                    resource_name=name if not sent else "", write_offset=sent, finish_write=last, data=piece
+                )
+                sent += len(piece)
+                if last or not piece:
+                    return
+
+        reply = await self._channel.call(self._channel.bytes.Write, requests(), CALL_S + one.size / SLOWEST)
+        if reply.committed_size != one.size:
+            raise BackendRefused(Reason.NODE_FAULT, "the engine did not take the whole of a result")
+
+
+def _batches(wanted: Iterable[Named], large: list[Named]) -> Iterable[list[Named]]:
+    """What goes into one message each; ``large`` gets those that are too large for one."""
+    batch: list[Named] = []
+    room = BATCH_BYTES
+    for one in dict.fromkeys(wanted):
+        if one.size > BATCH_BYTES:
+            large.append(one)
+            continue
+        if one.size > room or len(batch) >= BATCH_COUNT:
+            yield batch
+            batch, room = [], BATCH_BYTES
+        batch.append(one)
+        room -= one.size
+    if batch:
+        yield batch
+
+
+def _wrong() -> BackendRefused:
+    return BackendRefused(Reason.NODE_FAULT, "the engine sent a content that is not what its digest says")
