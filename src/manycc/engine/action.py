@@ -15,7 +15,6 @@ from manycc.errors import BackendError, NotDistributable
 from manycc.job import Job
 from manycc.reapi.remote_execution_pb2 import Action, Command, Digest, Platform
 from manycc.reasons import Reason
-from manycc.toolchain.identity import tool_path
 from manycc.wire import native
 
 TOOLCHAIN: Final = "toolchain"
@@ -46,11 +45,11 @@ def prepare(
 
     Raises NotDistributable if an engine cannot be told of the job.
     """
-    tools = NO_TOOLS if by_property else trees.tools(job.toolchain)
-    root = trees.root(job.inputs.items, (*job.folders, job.cwd), tools)
+    tools = trees.tools(job.toolchain)
+    root = trees.root(job.inputs.items, (*job.folders, job.cwd), NO_TOOLS if by_property else tools)
     platform = _platform(job, address, by_property)
     paths = {_relative(path, job.cwd): path for path in job.outputs if not path.startswith(_NOWHERE)}
-    env = {"PATH": tool_path(job.toolchain), **dict(job.env)}
+    env = {"PATH": tools.search_path, **dict(job.env)}
     try:
         command = Command(
             arguments=_arguments(job),

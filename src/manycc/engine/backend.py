@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import time
 from collections.abc import Callable
@@ -13,7 +14,7 @@ import grpc
 from manycc.backends.base import State, Verdict
 from manycc.engine.action import Prepared, named_outputs, prepare, times_of
 from manycc.engine.address import INPUT, PROPERTY, EngineAddress
-from manycc.engine.cas import USUAL_BATCH, Cas, Offer
+from manycc.engine.cas import USUAL_BATCH, Cas, Offer, broken
 from manycc.engine.channel import CallFailed, Channel
 from manycc.engine.execute import MAX_QUEUED_S, Executor, InputsLost
 from manycc.engine.merkle import Trees
@@ -389,18 +390,28 @@ class EngineBackend:
                     raise BackendError(Reason.NODE_FAULT, f"a {name} of {digest.size_bytes} bytes")
                 wanted.append(digest)
             texts[name] = raw[: native.MAX_TEXT]
-        wanted += [file.digest for _, file in files]
+        inline = {path: file.contents for path, file in files if file.contents}
+        wanted += [file.digest for path, file in files if path not in inline]
         mark = time.monotonic()
-        data, received = await self._cas.fetch(wanted, native.MAX_FILE)
+        received = int(result.ByteSize())
+        if wanted:
+            data, fetched = await self._cas.fetch(wanted, native.MAX_FILE)
+            received += fetched
+        else:
+            data = []
         phases["fetch"] = time.monotonic() - mark
         for name in ("stdout", "stderr"):
             if not texts[name] and getattr(result, f"{name}_digest").size_bytes:
                 texts[name] = data.pop(0)
         mode = 0o666 & ~job.umask
-        outputs = [
-            OutputFile(path, mode, content, bytes.fromhex(file.digest.hash))
-            for (path, file), content in zip(files, data, strict=True)
-        ]
+        outputs = []
+        for path, file in files:
+            content = inline.get(path)
+            if content is None:
+                content = data.pop(0)
+            elif len(content) != file.digest.size_bytes or hashlib.sha256(content).hexdigest() != file.digest.hash:
+                raise broken("a file is not what its digest says")
+            outputs.append(OutputFile(path, mode, content, bytes.fromhex(file.digest.hash)))
         if not 0 <= result.exit_code <= 255:
             raise BackendError(Reason.COMPILER_KILLED, f"exit code {result.exit_code}")
         times = {} if cached else times_of(result.execution_metadata)

@@ -45,6 +45,8 @@ MAX_KNOWN: Final = 500_000
 UPLOADS: Final = 4
 """Batches and large files that are under way at the same time."""
 COMPRESS_FROM: Final = 512
+IN_LOOP: Final = 256 * 1024
+"""What is read and packed at once; more goes to a thread."""
 FIND_S: Final = 30.0
 BATCH_S: Final = 60.0
 
@@ -187,9 +189,7 @@ class Cas:
     async def _batch(self, contents: Sequence[Content]) -> int:
         async with self._uploads:
             compress = self.offer.batch_zstd
-            if sum(content.size for content in contents) > 64 * 1024 or any(
-                content.data is None for content in contents
-            ):
+            if sum(content.size for content in contents) > IN_LOOP:
                 packed = await asyncio.to_thread(_pack, contents, compress)
             else:
                 packed = _pack(contents, compress)

@@ -53,7 +53,11 @@ class Executor:
     async def known_result(self, prepared: Prepared) -> Any | None:
         """The result of the same action done before, if the engine has it."""
         request = GetActionResultRequest(
-            instance_name=self._instance, action_digest=prepared.digest, inline_stdout=True, inline_stderr=True
+            instance_name=self._instance,
+            action_digest=prepared.digest,
+            inline_stdout=True,
+            inline_stderr=True,
+            inline_output_files=sorted(prepared.paths),
         )
         try:
             return await self._channel.call(self._channel.actions.GetActionResult, request, LOOK_S)

@@ -15,6 +15,7 @@ from manycc.errors import NotDistributable
 from manycc.job import FILE, FOLDER, LINK, Input, Toolchain
 from manycc.reapi.remote_execution_pb2 import Digest, Directory
 from manycc.reasons import Reason
+from manycc.toolchain.identity import tool_path
 
 TMP: Final = "/tmp"  # noqa: S108 - within the worker's root
 RESERVED: Final = ("/dev", "/proc", "/sys")
@@ -22,6 +23,8 @@ RESERVED: Final = ("/dev", "/proc", "/sys")
 MAX_NODES: Final = 50_000
 """Folders that are remembered, over all jobs."""
 MAX_TOOLCHAINS: Final = 32
+MAX_ROOTS: Final = 512
+"""Input roots that are remembered with the very list of inputs they were made of: those of jobs done again."""
 
 
 class Folder:
@@ -42,13 +45,14 @@ class Folder:
 
 
 class Tools:
-    """A toolchain's files and links, by the folder they lie in."""
+    """A toolchain's files and links, by the folder they lie in. ``search_path``: the PATH its driver needs."""
 
-    __slots__ = ("executable", "paths", "placed")
+    __slots__ = ("executable", "paths", "placed", "search_path")
 
     def __init__(self, toolchain: Toolchain) -> None:
         items = [Input(FILE, file.path, file.digest, file.size) for file in toolchain.files]
         items += [Input(LINK, place, target=target) for place, target in toolchain.links]
+        self.search_path = tool_path(toolchain)
         self.paths = {item.path for item in items}
         self.executable = frozenset(items)
         self.placed: dict[str, list[Input]] = {}
@@ -66,6 +70,7 @@ class Trees:
         self._folders: dict[str, dict[tuple[object, ...], Folder]] = {}
         self._count = 0
         self._tools: dict[tuple[str, str], Tools] = {}
+        self._roots: dict[tuple[int, Tools, tuple[str, ...]], tuple[Sequence[Input], Folder]] = {}
         self.made = 0
         """Folders that had to be made, that is: were not known."""
 
@@ -79,11 +84,24 @@ class Trees:
             tools = self._tools[key] = Tools(toolchain)
         return tools
 
-    def root(self, items: Iterable[Input], folders: Iterable[str], tools: Tools = NO_TOOLS) -> Folder:
+    def root(self, items: Sequence[Input], folders: tuple[str, ...], tools: Tools = NO_TOOLS) -> Folder:
         """The input root with these inputs, these folders and a toolchain.
 
         Raises NotDistributable(INPUTS_UNKNOWN) if they cannot be in one tree, or be named to an engine.
         """
+        key = (id(items), tools, folders)
+        known = self._roots.get(key)
+        if known is not None and known[0] is items:
+            return known[1]
+        root = self._assemble(self._placed(items, folders, tools), tools)
+        if len(self._roots) >= MAX_ROOTS:
+            del self._roots[next(iter(self._roots))]
+        self._roots[key] = (items, root)
+        return root
+
+    @staticmethod
+    def _placed(items: Iterable[Input], folders: Iterable[str], tools: Tools) -> dict[str, list[Input]]:
+        """What lies directly in each folder."""
         placed: dict[str, list[Input]] = {}
         own = tools.paths
         for item in items:
@@ -101,7 +119,7 @@ class Trees:
         placed.setdefault(TMP, [])
         for parent, more in tools.placed.items():
             placed[parent] = placed[parent] + more if parent in placed else more
-        return self._assemble(placed, tools)
+        return placed
 
     def _assemble(self, placed: dict[str, list[Input]], tools: Tools) -> Folder:
         paths = {"/", *placed}

@@ -49,7 +49,7 @@ class Trial:
         )
 
     async def verdict(self, toolchain: Toolchain, outcome: Outcome) -> str:
-        """The sentence why the engine does not serve the toolchain; "" if it does. Raises CompilerError, BackendError."""
+        """The sentence why the engine does not serve the toolchain; "" if it does. Raises CompilerError."""
         canary = self._canary(toolchain)
         here = await self._canaries.object_of(toolchain, FLAGS, canary)
         if not here:
