@@ -22,6 +22,7 @@ gcc=/usr/lib/gcc/x86_64-linux-gnu/12
     g++-aarch64-linux-gnu:aarch64-linux-gnu-g++ g++-arm-linux-gnueabihf:arm-linux-gnueabihf-g++
     qemu-user-static:qemu-aarch64-static debootstrap:/usr/sbin/debootstrap
     gcc-arm-linux-gnueabi:arm-linux-gnueabi-gcc zstd:zstd bzip2:bzip2
+    postgresql:/usr/lib/postgresql/15/bin/initdb
     python3-yaml:/usr/lib/python3/dist-packages/yaml/__init__.py"
 inc=/usr/include
 long=$([ "$what" = long ] || [ "$what" = bench ] && echo yes || echo no)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import os
 from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 from google.longrunning.operations_pb2 import CancelOperationRequest
@@ -17,7 +19,7 @@ from manycc.engine.channel import Channel
 from manycc.engine.execute import Executor
 from manycc.engine.merkle import Trees
 from manycc.inputs.fileview import FileView
-from manycc.job import FILE, Input, Inputs, Job, Toolchain
+from manycc.job import FILE, FOLDER, Input, Inputs, Job, Toolchain
 from manycc.reapi import remote_execution_pb2
 from manycc.toolchain.identity import Identifier
 
@@ -36,7 +38,7 @@ def toolchain(driver: str) -> Toolchain:
 
 def job(argv: Sequence[str], cwd: str, inputs: Sequence[str], outputs: Sequence[str], **more: Any) -> Job:
     """A compile whose inputs are these files."""
-    items = []
+    items = [Input(FOLDER, "/usr/include")]  # without any folder to search, compilers complain
     for path in inputs:
         with open(path, "rb") as file:
             data = file.read()
@@ -82,7 +84,8 @@ class Client:
         return result
 
     async def outputs(self, result: Any) -> dict[str, bytes]:
-        """The files of a result by name."""
+        """The files of a successful result by name."""
+        assert result.exit_code == 0, result.stderr_raw
         datas, _ = await self.cas.fetch([file.digest for file in result.output_files], 1 << 30)
         return {file.path: data for file, data in zip(result.output_files, datas, strict=True)}
 
@@ -108,3 +111,47 @@ def talk(url: str, what: Callable[[Client], Awaitable[Answer]]) -> Answer:
             await client.channel.close()
 
     return asyncio.run(whole())
+
+
+def slow_source(depth: int, number: int) -> str:
+    """A C++ source that takes g++ some seconds, and differs by a number."""
+    return (
+        "template <int N, int M> struct T {\n"
+        "  static constexpr unsigned long v = T<N - 1, M>::v + T<N - 1, M + 1>::v;\n"
+        "};\n"
+        "template <int M> struct T<0, M> { static constexpr unsigned long v = M; };\n"
+        f"long f{number}() {{ return T<{depth}, 0>::v; }}\n"
+    )
+
+
+def compilers(marker: str) -> list[int]:
+    """Compiler processes (the compiler proper) whose arguments name the marker."""
+    found = []
+    for entry in os.listdir("/proc"):
+        if not entry.isdigit():
+            continue
+        with contextlib.suppress(OSError):
+            words = Path(f"/proc/{entry}/cmdline").read_bytes().split(b"\0")
+            if os.path.basename(words[0]) in (b"cc1", b"cc1plus") and any(marker.encode() in word for word in words):
+                found.append(int(entry))
+    return found
+
+
+def ancestors(pid: int) -> list[int]:
+    """The processes that a process descends from, itself included."""
+    found = []
+    while pid > 1:
+        found.append(pid)
+        try:
+            pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            break
+    return found
+
+
+async def until(what: Callable[[], Answer], limit_s: float = 60.0) -> Answer:
+    """The first true answer of ``what``. Raises TimeoutError."""
+    async with asyncio.timeout(limit_s):
+        while not (answer := what()):
+            await asyncio.sleep(0.02)
+    return answer

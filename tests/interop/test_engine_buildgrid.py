@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import itertools
 import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from engine_client import Client, job, talk
+from engine_client import LIMIT_S, Client, ancestors, compilers, job, slow_source, talk, until
 
+from manycc.engine.execute import InputsLost
+from manycc.errors import BackendError, BackendGone
 from manycc.job import Job
+from manycc.reapi import remote_execution_pb2
+from manycc.reasons import Reason
 from manycc.testing.buildgrid import BuildGrid
 from manycc.testing.cluster import Node
 from manycc.testing.requirements import need
 
 need("gcc", "g++", "bwrap")
 KEEPALIVE_S = 6
+"""After which the engine takes a silent worker for dead."""
+SLOW = ["g++", "-ftemplate-depth=1000"]
+_numbers = itertools.count(1)
 
 
 class Bed:
@@ -27,6 +37,11 @@ class Bed:
     def __init__(self, engine: BuildGrid, folder: Path) -> None:
         self.engine = engine
         self.workers = [Node(str(folder / f"worker{number}"), 2, ["--join", engine.url]) for number in (0, 1)]
+
+    def working(self, pid: int) -> Node:
+        """The worker that has started a process."""
+        above = ancestors(pid)
+        return next(worker for worker in self.workers if worker.process and worker.process.pid in above)
 
     def close(self) -> None:
         for worker in self.workers:
@@ -54,9 +69,9 @@ def _local(argv: list[str], cwd: Path) -> tuple[bytes, bytes]:
 
 
 def _small(folder: Path, name: str) -> tuple[Job, list[str]]:
-    (folder / "inc").mkdir()
+    (folder / "inc").mkdir(parents=True)
     (folder / "inc" / "a.h").write_text("#define NUMBER 42\n")
-    (folder / f"{name}.c").write_text('#include "a.h"\nint f(void) { int unused; return NUMBER; }\n')
+    (folder / f"{name}.c").write_text(f'#include "a.h"\nint {name}(void) {{ int unused; return NUMBER; }}\n')
     argv = ["gcc", "-g", "-O1", "-Wall", "-Iinc", "-c", f"{name}.c", "-o", "a.o"]
     inputs = [str(folder / f"{name}.c"), str(folder / "inc" / "a.h")]
     return job(argv, str(folder), inputs, [str(folder / "a.o")]), argv
@@ -77,3 +92,205 @@ def test_job(bed: Bed, tmp_path: Path) -> None:
     assert text == messages == result.stderr_raw
     assert result.output_files[0].node_properties.unix_mode.value == 0o644
     assert again.output_files == result.output_files
+
+
+def test_compile_error(bed: Bed, tmp_path: Path) -> None:
+    """A compile that fails is a result, with what the compiler says, and is not kept."""
+    (tmp_path / "wrong.c").write_text("int f(void) { return undeclared; }\n")
+    wanted = job(["gcc", "-c", "wrong.c", "-o", "a.o"], str(tmp_path), [str(tmp_path / "wrong.c")],
+                 [str(tmp_path / "a.o")])  # fmt: skip
+
+    async def conversation(client: Client) -> Any:
+        result = await client.run(wanted)
+        return result, await client.executor.known_result(client.prepared(wanted))
+
+    result, again = talk(bed.engine.url, conversation)
+    assert result.exit_code == 1
+    assert not result.output_files
+    assert b"wrong.c:1:22: error: \xe2\x80\x98undeclared" in result.stderr_raw or b"undeclared" in result.stderr_raw
+    assert again is None
+
+
+def test_refused(bed: Bed, tmp_path: Path) -> None:
+    """Nothing but a compile is run, and the engine's client is told why."""
+    (tmp_path / "small.c").write_text("int x;\n")
+    compiler = job(["gcc"], str(tmp_path), [str(tmp_path / "small.c")], []).toolchain
+    wanted = job(["/bin/sh", "-c", "echo hello"], str(tmp_path), [str(tmp_path / "small.c")], [], toolchain=compiler)
+    with pytest.raises(BackendError) as error:
+        talk(bed.engine.url, lambda client: client.run(wanted))
+    assert error.value.reason is Reason.NODE_REFUSED
+    assert "INVALID_ARGUMENT" in error.value.detail
+
+
+def test_no_worker_has_the_compiler(bed: Bed, tmp_path: Path) -> None:
+    (tmp_path / "small.c").write_text("int x;\n")
+    ours = job(["gcc"], str(tmp_path), [str(tmp_path / "small.c")], []).toolchain
+    other = dataclasses.replace(ours, fingerprint="0" * 64)
+    wanted = job(["gcc", "-c", "small.c", "-o", "a.o"], str(tmp_path), [str(tmp_path / "small.c")],
+                 [str(tmp_path / "a.o")], toolchain=other)  # fmt: skip
+    with pytest.raises(BackendError) as error:
+        talk(bed.engine.url, lambda client: client.run(wanted, queue_s=1.0))
+    assert error.value.reason is Reason.NODE_BUSY
+
+
+def test_input_lost(bed: Bed, tmp_path: Path) -> None:
+    """The engine has lost a content that the job names: said at once, and the content can be sent again."""
+    wanted, argv = _small(tmp_path, "lost")
+    expected, _ = _local(argv, tmp_path)
+    lost = wanted.inputs.items[1].digest.hex()
+
+    async def conversation(client: Client) -> Any:
+        action = client.prepared(wanted)
+        await client.upload(action)
+        found = [path for path in Path(bed.engine.storage).rglob(f"*{lost[8:]}*") if path.is_file()]
+        assert found
+        for path in found:
+            path.unlink()
+        with pytest.raises(InputsLost) as error:
+            await client.executor.execute(action, LIMIT_S, LIMIT_S, fresh=False)
+        client.cas.forget()
+        return error.value, await client.outputs(await client.run(wanted))
+
+    error, outputs = talk(bed.engine.url, conversation)
+    assert "1 contents are missing" in error.detail
+    assert outputs == {"a.o": expected}
+
+
+class Slow:
+    """Compiles that take long, stopped as soon as they run, so that they last until they are told to go on."""
+
+    def __init__(self, folder: Path) -> None:
+        self.name = f"slow{os.getpid()}x{next(_numbers)}"
+        (folder / f"{self.name}.cc").write_text(slow_source(200, next(_numbers)))
+        argv = [*SLOW, "-c", f"{self.name}.cc", "-o", "a.o"]
+        self.job = job(argv, str(folder), [str(folder / f"{self.name}.cc")], [str(folder / "a.o")])
+        self.expected, _ = _local(argv, folder)
+
+    async def running(self) -> int:
+        """The compiler's process, stopped."""
+        pid = (await until(lambda: compilers(self.name)))[0]
+        os.kill(pid, signal.SIGSTOP)
+        return pid
+
+    async def over(self) -> None:
+        """Wait until no compiler is left of it."""
+        await until(lambda: not compilers(self.name))
+
+
+def test_several_at_once(bed: Bed, tmp_path: Path) -> None:
+    """Two workers with two slots each have four jobs at the same time."""
+    jobs = []
+    for number in range(4):
+        (tmp_path / str(number)).mkdir()
+        jobs.append(Slow(tmp_path / str(number)))
+
+    async def conversation(client: Client) -> list[dict[str, bytes]]:
+        tasks = [asyncio.create_task(client.run(slow.job)) for slow in jobs]
+        pids = await asyncio.gather(*(slow.running() for slow in jobs))
+        assert len({id(bed.working(pid)) for pid in pids}) == 2
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+        return [await client.outputs(await task) for task in tasks]
+
+    assert talk(bed.engine.url, conversation) == [{"a.o": slow.expected} for slow in jobs]
+
+
+def test_cancelled(bed: Bed, tmp_path: Path) -> None:
+    """A job that nobody wants any more is killed, and its slot is free again."""
+    slow = Slow(tmp_path)
+
+    async def conversation(client: Client) -> dict[str, bytes]:
+        task = asyncio.create_task(client.run(slow.job))
+        await slow.running()
+        task.cancel()  # which cancels the operation
+        await asyncio.wait({task})
+        await slow.over()
+        again = asyncio.create_task(client.run(slow.job))
+        os.kill(await slow.running(), signal.SIGCONT)
+        return await client.outputs(await again)
+
+    assert talk(bed.engine.url, conversation) == {"a.o": slow.expected}
+
+
+def test_worker_killed(bed: Bed, tmp_path: Path) -> None:
+    """kill -9 of a worker in mid-job: another does it, and nothing of the first is left."""
+    slow = Slow(tmp_path)
+
+    async def conversation(client: Client) -> dict[str, bytes]:
+        task = asyncio.create_task(client.run(slow.job))
+        pid = await slow.running()
+        worker = bed.working(pid)
+        worker.kill()
+        await until(lambda: pid not in compilers(slow.name))
+        second = await slow.running()
+        assert bed.working(second) is not worker
+        os.kill(second, signal.SIGCONT)
+        worker.start()
+        return await client.outputs(await task)
+
+    assert talk(bed.engine.url, conversation) == {"a.o": slow.expected}
+
+
+def test_worker_drained(bed: Bed, tmp_path: Path) -> None:
+    """SIGTERM: what is under way is finished and delivered, nothing new is taken, then the worker ends."""
+    slow = Slow(tmp_path)
+    (tmp_path / "more").mkdir()
+
+    async def conversation(client: Client) -> Any:
+        task = asyncio.create_task(client.run(slow.job))
+        pid = await slow.running()
+        worker = bed.working(pid)
+        assert worker.process is not None
+        worker.process.terminate()
+        for number in range(2):  # its other slot would have taken one
+            wanted, _ = _small((tmp_path / "more" / str(number)), f"more{number}")
+            result = await client.run(wanted)
+            others = result.execution_metadata.worker
+        os.kill(pid, signal.SIGCONT)
+        result = await task
+        code = await asyncio.to_thread(worker.process.wait, 60)
+        worker.start()
+        return code, others, result.execution_metadata.worker, await client.outputs(result)
+
+    code, others, own, outputs = talk(bed.engine.url, conversation)
+    assert code == 0
+    assert others != own
+    assert outputs == {"a.o": slow.expected}
+
+
+def test_engine_killed(bed: Bed, tmp_path: Path) -> None:
+    """kill -9 of the engine in mid-job: its worker goes on, comes back to it, and delivers."""
+    slow = Slow(tmp_path)
+
+    async def conversation(client: Client) -> dict[str, bytes]:
+        action = client.prepared(slow.job)
+        await client.upload(action)
+        request = remote_execution_pb2.ExecuteRequest(
+            instance_name=client.address.instance, action_digest=action.digest
+        )
+        stream = client.channel.stream(client.channel.execution.Execute, request, LIMIT_S)
+        name = (await anext(stream)).name
+        pid = await slow.running()
+        await asyncio.to_thread(bed.engine.kill)
+        with pytest.raises(BackendGone):
+            async for _ in stream:
+                pass
+        await asyncio.to_thread(bed.engine.start)
+        os.kill(pid, signal.SIGCONT)
+        result = await _wait_for(client, name)
+        assert compilers(slow.name) == []
+        return await client.outputs(result)
+
+    assert talk(bed.engine.url, conversation) == {"a.o": slow.expected}
+
+
+async def _wait_for(client: Client, name: str) -> Any:
+    """The result of an operation, by WaitExecution."""
+    request = remote_execution_pb2.WaitExecutionRequest(name=name)
+    async for operation in client.channel.stream(client.channel.execution.WaitExecution, request, LIMIT_S):
+        if operation.done:
+            response = remote_execution_pb2.ExecuteResponse()
+            assert operation.response.Unpack(response)
+            assert response.status.code == 0, response.status
+            return response.result
+    raise AssertionError("the stream ended before the job")

@@ -52,7 +52,7 @@ PACE_S: Final = (0.05, 0.25, 1.0)
 """Before the next call, where the engine answered at once and with nothing new: the first, second and further times."""
 AT_ONCE_S: Final = 1.0
 FIRST_RETRY_S: Final = 0.5
-LAST_RETRY_S: Final = 30.0
+LAST_RETRY_S: Final = 5.0
 FAREWELL_S: Final = 3.0
 PROPERTIES_LAST_S: Final = 60.0
 MAX_JOB_S: Final = 24 * 3600.0
