@@ -20,8 +20,8 @@ from manycc.errors import BackendError, BackendGone
 from manycc.job import Job
 from manycc.reapi import remote_execution_pb2
 from manycc.reasons import Reason
-from manycc.testing.buildgrid import BuildGrid
-from manycc.testing.cluster import Node
+from manycc.testing.buildgrid import Farm
+from manycc.testing.cluster import Cluster, Node
 from manycc.testing.requirements import need
 
 need("gcc", "g++", "bwrap")
@@ -31,33 +31,16 @@ SLOW = ["g++", "-ftemplate-depth=1000"]
 _numbers = itertools.count(1)
 
 
-class Bed:
-    """An engine and two workers."""
-
-    def __init__(self, engine: BuildGrid, folder: Path) -> None:
-        self.engine = engine
-        self.workers = [Node(str(folder / f"worker{number}"), 2, ["--join", engine.url]) for number in (0, 1)]
-
-    def working(self, pid: int) -> Node:
-        """The worker that has started a process."""
-        above = ancestors(pid)
-        return next(worker for worker in self.workers if worker.process and worker.process.pid in above)
-
-    def close(self) -> None:
-        for worker in self.workers:
-            worker.kill()
-
-
 @pytest.fixture(scope="module")
-def bed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
-    with BuildGrid(keepalive=KEEPALIVE_S) as engine:
-        made = Bed(engine, tmp_path_factory.mktemp("w"))
-        try:
-            for worker in made.workers:
-                worker.start()
-            yield made
-        finally:
-            made.close()
+def bed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
+    with Farm(str(tmp_path_factory.mktemp("w")), keepalive=KEEPALIVE_S) as made:
+        yield made
+
+
+def _worker_of(bed: Farm, pid: int) -> Node:
+    """The worker that has started a process."""
+    above = ancestors(pid)
+    return next(worker for worker in bed.workers if worker.process and worker.process.pid in above)
 
 
 def _local(argv: list[str], cwd: Path) -> tuple[bytes, bytes]:
@@ -77,7 +60,7 @@ def _small(folder: Path, name: str) -> tuple[Job, list[str]]:
     return job(argv, str(folder), inputs, [str(folder / "a.o")]), argv
 
 
-def test_job(bed: Bed, tmp_path: Path) -> None:
+def test_job(bed: Farm, tmp_path: Path) -> None:
     wanted, argv = _small(tmp_path, "small")
     expected, messages = _local(argv, tmp_path)
 
@@ -94,7 +77,24 @@ def test_job(bed: Bed, tmp_path: Path) -> None:
     assert again.output_files == result.output_files
 
 
-def test_compile_error(bed: Bed, tmp_path: Path) -> None:
+def test_launcher(bed: Farm, tmp_path: Path, session_folder: str) -> None:
+    """A build's own compiles: the same objects, and the second time none is done again."""
+    names = [f"part{number}.cc" for number in range(3)]
+    for number, name in enumerate(names):
+        (tmp_path / name).write_text(f"#include <string>\nstd::string s{number}() {{ return __FILE__; }}\n")
+    with Cluster(os.path.join(session_folder, "engine"), nodes=0) as cluster:
+        cluster.env["MANYCC_HOSTS"] = f"{bed.engine.url}?toolchain=property"
+        for reason in ("remote", "cached"):
+            for name in names:
+                argv = ["g++", "-g", "-c", name, "-o", "a.o"]
+                expected, _ = _local(argv, tmp_path)
+                done = cluster.compile(argv, str(tmp_path))
+                assert (done.returncode, done.stderr) == (0, b"")
+                assert (tmp_path / "a.o").read_bytes() == expected
+            assert [record["reason"] for record in cluster.records()[-3:]] == 3 * [reason]
+
+
+def test_compile_error(bed: Farm, tmp_path: Path) -> None:
     """A compile that fails is a result, with what the compiler says, and is not kept."""
     (tmp_path / "wrong.c").write_text("int f(void) { return undeclared; }\n")
     wanted = job(["gcc", "-c", "wrong.c", "-o", "a.o"], str(tmp_path), [str(tmp_path / "wrong.c")],
@@ -111,7 +111,7 @@ def test_compile_error(bed: Bed, tmp_path: Path) -> None:
     assert again is None
 
 
-def test_refused(bed: Bed, tmp_path: Path) -> None:
+def test_refused(bed: Farm, tmp_path: Path) -> None:
     """Nothing but a compile is run, and the engine's client is told why."""
     (tmp_path / "small.c").write_text("int x;\n")
     compiler = job(["gcc"], str(tmp_path), [str(tmp_path / "small.c")], []).toolchain
@@ -122,7 +122,7 @@ def test_refused(bed: Bed, tmp_path: Path) -> None:
     assert "INVALID_ARGUMENT" in error.value.detail
 
 
-def test_no_worker_has_the_compiler(bed: Bed, tmp_path: Path) -> None:
+def test_no_worker_has_the_compiler(bed: Farm, tmp_path: Path) -> None:
     (tmp_path / "small.c").write_text("int x;\n")
     ours = job(["gcc"], str(tmp_path), [str(tmp_path / "small.c")], []).toolchain
     other = dataclasses.replace(ours, fingerprint="0" * 64)
@@ -133,7 +133,7 @@ def test_no_worker_has_the_compiler(bed: Bed, tmp_path: Path) -> None:
     assert error.value.reason is Reason.NODE_BUSY
 
 
-def test_input_lost(bed: Bed, tmp_path: Path) -> None:
+def test_input_lost(bed: Farm, tmp_path: Path) -> None:
     """The engine has lost a content that the job names: said at once, and the content can be sent again."""
     wanted, argv = _small(tmp_path, "lost")
     expected, _ = _local(argv, tmp_path)
@@ -177,7 +177,7 @@ class Slow:
         await until(lambda: not compilers(self.name))
 
 
-def test_several_at_once(bed: Bed, tmp_path: Path) -> None:
+def test_several_at_once(bed: Farm, tmp_path: Path) -> None:
     """Two workers with two slots each have four jobs at the same time."""
     jobs = []
     for number in range(4):
@@ -187,7 +187,7 @@ def test_several_at_once(bed: Bed, tmp_path: Path) -> None:
     async def conversation(client: Client) -> list[dict[str, bytes]]:
         tasks = [asyncio.create_task(client.run(slow.job)) for slow in jobs]
         pids = await asyncio.gather(*(slow.running() for slow in jobs))
-        assert len({id(bed.working(pid)) for pid in pids}) == 2
+        assert len({id(_worker_of(bed, pid)) for pid in pids}) == 2
         for pid in pids:
             os.kill(pid, signal.SIGCONT)
         return [await client.outputs(await task) for task in tasks]
@@ -195,7 +195,7 @@ def test_several_at_once(bed: Bed, tmp_path: Path) -> None:
     assert talk(bed.engine.url, conversation) == [{"a.o": slow.expected} for slow in jobs]
 
 
-def test_cancelled(bed: Bed, tmp_path: Path) -> None:
+def test_cancelled(bed: Farm, tmp_path: Path) -> None:
     """A job that nobody wants any more is killed, and its slot is free again."""
     slow = Slow(tmp_path)
 
@@ -212,18 +212,18 @@ def test_cancelled(bed: Bed, tmp_path: Path) -> None:
     assert talk(bed.engine.url, conversation) == {"a.o": slow.expected}
 
 
-def test_worker_killed(bed: Bed, tmp_path: Path) -> None:
+def test_worker_killed(bed: Farm, tmp_path: Path) -> None:
     """kill -9 of a worker in mid-job: another does it, and nothing of the first is left."""
     slow = Slow(tmp_path)
 
     async def conversation(client: Client) -> dict[str, bytes]:
         task = asyncio.create_task(client.run(slow.job))
         pid = await slow.running()
-        worker = bed.working(pid)
+        worker = _worker_of(bed, pid)
         worker.kill()
         await until(lambda: pid not in compilers(slow.name))
         second = await slow.running()
-        assert bed.working(second) is not worker
+        assert _worker_of(bed, second) is not worker
         os.kill(second, signal.SIGCONT)
         worker.start()
         return await client.outputs(await task)
@@ -231,7 +231,7 @@ def test_worker_killed(bed: Bed, tmp_path: Path) -> None:
     assert talk(bed.engine.url, conversation) == {"a.o": slow.expected}
 
 
-def test_worker_drained(bed: Bed, tmp_path: Path) -> None:
+def test_worker_drained(bed: Farm, tmp_path: Path) -> None:
     """SIGTERM: what is under way is finished and delivered, nothing new is taken, then the worker ends."""
     slow = Slow(tmp_path)
     (tmp_path / "more").mkdir()
@@ -239,7 +239,7 @@ def test_worker_drained(bed: Bed, tmp_path: Path) -> None:
     async def conversation(client: Client) -> Any:
         task = asyncio.create_task(client.run(slow.job))
         pid = await slow.running()
-        worker = bed.working(pid)
+        worker = _worker_of(bed, pid)
         assert worker.process is not None
         worker.process.terminate()
         for number in range(2):  # its other slot would have taken one
@@ -258,7 +258,7 @@ def test_worker_drained(bed: Bed, tmp_path: Path) -> None:
     assert outputs == {"a.o": slow.expected}
 
 
-def test_engine_killed(bed: Bed, tmp_path: Path) -> None:
+def test_engine_killed(bed: Farm, tmp_path: Path) -> None:
     """kill -9 of the engine in mid-job: its worker goes on, comes back to it, and delivers."""
     slow = Slow(tmp_path)
 

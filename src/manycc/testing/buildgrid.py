@@ -22,6 +22,7 @@ from types import TracebackType
 from typing import Final
 
 from manycc.engine.buildgridconfig import VERSION, ServerConfig
+from manycc.testing.cluster import Node
 from manycc.testing.requirements import lacking, need
 
 START_S: Final = 60.0
@@ -270,3 +271,33 @@ class BuildGrid:
         if self._owner:
             self.database.stop()
             shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Farm:
+    """A BuildGrid and nodes that are its workers."""
+
+    def __init__(self, folder: str, workers: int = 2, jobs: int = 2, keepalive: int = 60) -> None:
+        self.engine = BuildGrid(keepalive)
+        arguments = ["--join", self.engine.url]
+        self.workers = [Node(os.path.join(folder, f"worker{number}"), jobs, arguments) for number in range(workers)]
+
+    def __enter__(self) -> Farm:
+        try:
+            self.engine.__enter__()
+            for worker in self.workers:
+                worker.start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the workers, then the engine."""
+        for worker in self.workers:
+            worker.kill()
+        self.engine.close()
