@@ -16,7 +16,7 @@ from manycc.engine.action import Prepared, named_outputs, prepare, times_of
 from manycc.engine.address import INPUT, PROPERTY, EngineAddress
 from manycc.engine.cas import USUAL_BATCH, Cas, Offer, broken
 from manycc.engine.channel import CallFailed, Channel
-from manycc.engine.execute import MAX_QUEUED_S, Executor, InputsLost
+from manycc.engine.execute import LACKING, MAX_QUEUED_S, Executor, InputsLost
 from manycc.engine.merkle import Trees
 from manycc.engine.trial import Trial
 from manycc.errors import BackendError, BackendGone, BackendRefused, CompilerError, NotDistributable
@@ -359,20 +359,24 @@ class EngineBackend:
                     if error.code is not grpc.StatusCode.NOT_FOUND:
                         raise
                     fresh = True  # the engine dropped what its cache of results names
-        for attempt in (1, 2):
-            mark = time.monotonic()
-            sent += await cas.ensure_tree(prepared.root, (prepared.command, prepared.action))
-            phases["upload"] = phases.get("upload", 0.0) + time.monotonic() - mark
-            try:
-                result, cached = await executor.execute(prepared, self._job_timeout_s, queue_s, fresh)
-            except BackendError as error:
-                lost = isinstance(error, CallFailed) and error.code is grpc.StatusCode.FAILED_PRECONDITION
-                if attempt == 2 or not (lost or isinstance(error, InputsLost)):
-                    raise
-                cas.forget()
-                continue
-            return await self._outcome(job, prepared, result, cached, phases, sent)
-        raise AssertionError("not reached")
+        needed = (prepared.command, prepared.action)
+        mark = time.monotonic()
+        sent += await cas.ensure_tree(prepared.root, needed)
+        phases["upload"] = time.monotonic() - mark
+        try:
+            result, cached = await executor.execute(prepared, self._job_timeout_s, queue_s, fresh)
+        except BackendError as error:
+            lost = isinstance(error, InputsLost) or (isinstance(error, CallFailed) and error.code in LACKING)
+            if not lost and error.reason is not Reason.NODE_FAULT:
+                raise
+            cas.forget()
+            again = await cas.ensure_tree(prepared.root, needed, ask=True)
+            if not lost and not again:
+                raise  # it has all it needs: the fault is another one
+            log.info("%s: was sent %d bytes again: %s", self.name, again, error.detail)
+            sent += again
+            result, cached = await executor.execute(prepared, self._job_timeout_s, queue_s, fresh)
+        return await self._outcome(job, prepared, result, cached, phases, sent)
 
     async def _outcome(
         self, job: Job, prepared: Prepared, result: Any, cached: bool, phases: dict[str, float], sent: int

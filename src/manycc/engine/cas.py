@@ -93,8 +93,11 @@ class Cas:
 
     # -- sending
 
-    async def ensure_tree(self, root: Folder, more: Sequence[Content] = ()) -> int:
-        """Have the engine hold a tree and further contents. The bytes that were sent. Raises BackendError."""
+    async def ensure_tree(self, root: Folder, more: Sequence[Content] = (), ask: bool = False) -> int:
+        """Have the engine hold a tree and further contents. The bytes that were sent. Raises BackendError.
+
+        ``ask``: even few and small contents are only sent if the engine says that it lacks them.
+        """
         if time.monotonic() - self._state_since > KNOWN_S:
             self.forget()
         state = self.state
@@ -110,14 +113,14 @@ class Cas:
             for file in folder.files:
                 wanted[file.digest] = Content(file.digest, file.size, path=file.path)
             waiting += folder.folders
-        sent = await self.ensure(wanted.values())
+        sent = await self.ensure(wanted.values(), ask)
         if self.state == state:
             for folder in fresh:
                 folder.known = state
         return sent
 
-    async def ensure(self, contents: Iterable[Content]) -> int:
-        """Have the engine hold these contents. The bytes that were sent. Raises BackendError."""
+    async def ensure(self, contents: Iterable[Content], ask: bool = False) -> int:
+        """Have the engine hold these contents; ``ask`` as above. The bytes that were sent. Raises BackendError."""
         sent = 0
         wanted = [content for content in contents if content.digest not in self._known]
         while wanted:
@@ -128,7 +131,7 @@ class Cas:
                 for content in mine:
                     self._sending[content.digest] = loop.create_future()
                 try:
-                    sent += await self._send(mine)
+                    sent += await self._send(mine, ask)
                 finally:
                     for content in mine:
                         self._sending.pop(content.digest).set_result(True)
@@ -143,8 +146,8 @@ class Cas:
         now = time.monotonic()
         self._known.update((content.digest, now) for content in contents)
 
-    async def _send(self, contents: list[Content]) -> int:
-        if sum(content.size for content in contents) > UNASKED:
+    async def _send(self, contents: list[Content], ask: bool) -> int:
+        if ask or sum(content.size for content in contents) > UNASKED:
             missing = await self._missing(contents)
             self._note(content for content in contents if content.digest not in missing)
             contents = [content for content in contents if content.digest in missing]

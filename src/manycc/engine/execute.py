@@ -27,13 +27,13 @@ from manycc.reasons import Reason
 
 LOOK_S: Final = 30.0
 CANCEL_S: Final = 5.0
-WAITS: Final = 4
-"""How often a stream that broke off is taken up again."""
-WAIT_AGAIN_S: Final = 1.0
+WAITS_S: Final = (0.0, 0.5, 1.5, 4.0)
+"""After so long a stream that broke off is taken up again: an engine that is started anew still has the job."""
 MAX_QUEUED_S: Final = 120.0
 """A job that no worker takes for so long is done elsewhere: of a missing worker, no engine tells."""
 _NOT_FOUND: Final = grpc.StatusCode.NOT_FOUND
-_FAILED_PRECONDITION: Final = grpc.StatusCode.FAILED_PRECONDITION.value[0]
+LACKING: Final = (grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.NOT_FOUND)
+"""How engines say that they lack a content that a job needs: the API has the first, buildbox the second."""
 _CODES: Final = {code.value[0]: code for code in grpc.StatusCode}
 
 
@@ -76,18 +76,18 @@ class Executor:
         end = asyncio.get_running_loop().time() + limit_s
         stream = self._channel.stream(self._channel.execution.Execute, request, limit_s)
         try:
-            for attempt in range(WAITS + 1):
+            for attempt in range(len(WAITS_S) + 1):
                 try:
                     operation = await self._follow(stream, run, queue_s)
                 except BackendGone as error:
-                    if error.reason is not Reason.NODE_LOST or not run.name or attempt == WAITS:
+                    if error.reason is not Reason.NODE_LOST or not run.name or attempt == len(WAITS_S):
                         raise
                 else:
                     if operation is not None:
                         return _response(operation)
-                    if not run.name or attempt == WAITS:
+                    if not run.name or attempt == len(WAITS_S):
                         raise BackendGone(Reason.NODE_LOST, "the engine ended its answer before the job was over")
-                await asyncio.sleep(WAIT_AGAIN_S * attempt)
+                await asyncio.sleep(WAITS_S[attempt])
                 left = max(end - asyncio.get_running_loop().time(), 1.0)
                 again = WaitExecutionRequest(name=run.name)
                 stream = self._channel.stream(self._channel.execution.WaitExecution, again, left)
@@ -190,7 +190,7 @@ def _failure(status: Any) -> BackendError:
     code = _CODES.get(status.code, grpc.StatusCode.UNKNOWN)
     said = " ".join(status.message.split())[:500]
     detail = f"the engine says {code.name}" + (f": {said}" if said else "")
-    if status.code == _FAILED_PRECONDITION:
+    if code in LACKING:
         return InputsLost(Reason.NODE_REFUSED, detail)
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return BackendError(Reason.COMPILER_KILLED, detail)

@@ -1,0 +1,208 @@
+"""The agent as a client of a real engine on one machine, buildbox-casd: its workers have no compiler of their own."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from manycc.testing.casd import Casd
+from manycc.testing.cluster import Cluster
+from manycc.testing.requirements import need
+
+pytest.importorskip("grpc", reason="NOT TESTED: grpc is not installed")
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Casd]:
+    need("gcc", "g++")
+    with Casd(str(tmp_path_factory.mktemp("engine") / "casd")) as casd:
+        yield casd
+
+
+@pytest.fixture(scope="module")
+def client(engine: Casd, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    folder = tmp_path_factory.mktemp("c")
+    with Cluster(str(folder), nodes=0) as cluster:
+        cluster.env["MANYCC_HOSTS"] = engine.host
+        yield cluster
+
+
+def compare(client: Cluster, folder: Path, argv: list[str], output: str) -> dict[str, object]:
+    """Compile there and here, and compare all; the record of the first."""
+    seen = len(client.records())
+    there = client.compile(argv, str(folder))
+    made = (folder / output).read_bytes() if (folder / output).exists() else None
+    (folder / output).unlink(missing_ok=True)
+    here = subprocess.run(argv, cwd=folder, env=client.env, capture_output=True, check=False)
+    assert (there.returncode, there.stdout, there.stderr) == (here.returncode, here.stdout, here.stderr)
+    assert made == ((folder / output).read_bytes() if (folder / output).exists() else None)
+    return client.wait_records(seen + 1)[seen]
+
+
+def test_objects_are_the_same(client: Cluster, tmp_path: Path) -> None:
+    work = tmp_path / "a b"  # a name that would not survive a shell
+    (work / "obj").mkdir(parents=True)
+    (work / "a.h").write_text("#define ANSWER 42\n")
+    (work / "a.c").write_text('#include <stdio.h>\n#include "a.h"\nint main(void) { return puts("x") < ANSWER; }\n')
+    record = compare(client, work, ["gcc", "-g", "-O2", "-MD", "-c", "a.c", "-o", "obj/a.o"], "obj/a.o")
+    assert (record["reason"], record["way"]) == ("remote", "shipped"), record
+    assert (work / "obj" / "a.d").read_text().startswith("obj/a.o: a.c")
+    assert subprocess.run(["gcc", "obj/a.o", "-o", "a"], cwd=work, check=False).returncode == 0
+    assert subprocess.run([work / "a"], capture_output=True, check=False).stdout == b"x\n"
+
+
+def test_a_second_time_comes_out_of_the_engines_cache(client: Cluster, tmp_path: Path) -> None:
+    (tmp_path / "b.c").write_text("int b;\n")
+    assert compare(client, tmp_path, ["gcc", "-c", "b.c"], "b.o")["reason"] == "remote"
+    record = compare(client, tmp_path, ["gcc", "-c", "b.c"], "b.o")
+    assert record["reason"] == "cached", record
+    assert int(str(record["sent"])) < 4096
+
+
+def test_a_warm_job_sends_little(client: Cluster, tmp_path: Path) -> None:
+    source = tmp_path / "w.cc"
+    argv = ["g++", "-O0", "-c", "w.cc"]
+    source.write_text("#include <string>\n#include <vector>\nint first;\n")
+    assert compare(client, tmp_path, argv, "w.o")["reason"] == "remote"
+    source.write_text("#include <string>\n#include <vector>\nint second;\n")
+    record = compare(client, tmp_path, argv, "w.o")
+    assert record["reason"] == "remote", record
+    assert int(str(record["inputs"])) > 150
+    assert int(str(record["sent"])) - source.stat().st_size < 4096, record
+
+
+def test_errors_and_warnings_are_the_compilers(client: Cluster, tmp_path: Path) -> None:
+    (tmp_path / "e.c").write_text("int f(void) { return g; }\n")
+    assert compare(client, tmp_path, ["gcc", "-c", "e.c"], "e.o")["exit"] == 1
+    (tmp_path / "w.c").write_text("int f(void) { int unused; return 0; }\n")
+    assert compare(client, tmp_path, ["gcc", "-Wall", "-c", "w.c"], "w.o")["reason"] == "remote"
+
+
+def test_an_output_above_the_working_folder(client: Cluster, tmp_path: Path) -> None:
+    (tmp_path / "src").mkdir()
+    (tmp_path / "obj").mkdir()
+    (tmp_path / "src" / "u.c").write_text("int u = 1;\n")
+    record = compare(client, tmp_path / "src", ["gcc", "-g", "-c", "u.c", "-o", "../obj/u.o"], "../obj/u.o")
+    assert record["reason"] == "remote", record
+
+
+def test_a_large_object_comes_in_a_stream(client: Cluster, tmp_path: Path) -> None:
+    (tmp_path / "l.c").write_text("const char large[40000000] = {1};\n")
+    record = compare(client, tmp_path, ["gcc", "-O0", "-c", "l.c"], "l.o")
+    assert record["reason"] == "remote", record
+    assert int(str(record["received"])) > 40_000_000 or record["received"]
+
+
+def test_what_cannot_be_told_to_an_engine_stays_here(client: Cluster, tmp_path: Path) -> None:
+    (tmp_path / "d.c").write_text("int d;\n")
+    record = compare(client, tmp_path, ["gcc", "-fdump-tree-original", "-c", "d.c"], "d.o")
+    assert record["reason"] == "node-refused", record
+    assert "by name" in str(record["detail"])
+
+
+def test_many_jobs_at_once(client: Cluster, tmp_path: Path) -> None:
+    for number in range(12):
+        (tmp_path / f"m{number}.c").write_text(f"#include <stdlib.h>\nint m{number}(void) {{ return {number}; }}\n")
+    running = [
+        subprocess.Popen([client.launcher, "gcc", "-c", f"m{number}.c"], cwd=tmp_path, env=client.env)
+        for number in range(12)
+    ]
+    assert [process.wait(120) for process in running] == [0] * 12
+    for number in range(12):
+        made = (tmp_path / f"m{number}.o").read_bytes()
+        subprocess.run(["gcc", "-c", f"m{number}.c"], cwd=tmp_path, check=True)
+        assert (tmp_path / f"m{number}.o").read_bytes() == made
+
+
+def test_a_content_that_the_engine_dropped_is_sent_again(engine: Casd, client: Cluster, tmp_path: Path) -> None:
+    (tmp_path / "h.h").write_text(f"/* {tmp_path} */\n")
+    (tmp_path / "h.c").write_text('#include "h.h"\nint h = 1;\n')
+    assert compare(client, tmp_path, ["gcc", "-c", "h.c"], "h.o")["reason"] == "remote"
+    digest = hashlib.sha256((tmp_path / "h.h").read_bytes()).hexdigest()
+    stored = [path for path in Path(engine.folder).rglob(digest[2:] + "*") if path.parent.name == digest[:2]]
+    assert stored
+    for path in stored:
+        path.unlink()
+    (tmp_path / "h.c").write_text('#include "h.h"\nint h = 2;\n')
+    record = compare(client, tmp_path, ["gcc", "-c", "h.c"], "h.o")
+    assert record["reason"] == "remote", record
+
+
+def test_an_engine_that_lost_its_store_is_sent_everything_again(engine: Casd, client: Cluster, tmp_path: Path) -> None:
+    (tmp_path / "s.c").write_text("#include <stdio.h>\nint s = 1;\n")
+    assert compare(client, tmp_path, ["gcc", "-c", "s.c"], "s.o")["reason"] == "remote"
+    engine.kill()
+    shutil.rmtree(engine.folder)
+    engine.start()
+    (tmp_path / "s.c").write_text("#include <stdio.h>\nint s = 2;\n")
+    end = time.monotonic() + 60
+    while True:  # the first may find the engine down still, and is done here then
+        record = compare(client, tmp_path, ["gcc", "-c", "s.c"], "s.o")
+        if record["reason"] == "remote":
+            return
+        assert record["reason"] in ("node-lost", "hosts-down"), record
+        assert time.monotonic() < end, record
+
+
+def test_an_engine_killed_in_mid_job(engine: Casd, client: Cluster, tmp_path: Path) -> None:
+    argv = [client.launcher, "g++", "-O0", "-c", "k.cc"]
+    (tmp_path / "k.cc").write_text("#include <regex>\nstd::regex k(const char *s) { return std::regex(s); }\n")
+    seen = len(client.records())
+    running = subprocess.Popen(argv, cwd=tmp_path, env=client.env)
+    wait_for_compiler(str(tmp_path))
+    engine.kill()
+    began = time.monotonic()
+    assert running.wait(120) == 0
+    record = client.wait_records(seen + 1)[seen]
+    assert record["reason"] == "node-lost", record
+    assert time.monotonic() - began < 100
+    made = (tmp_path / "k.o").read_bytes()
+    subprocess.run(argv[1:], cwd=tmp_path, check=True)
+    assert (tmp_path / "k.o").read_bytes() == made
+    engine.start()
+
+
+def test_a_caller_who_leaves_ends_the_compile_there(engine: Casd, client: Cluster, tmp_path: Path) -> None:
+    (tmp_path / "c.cc").write_text(
+        "template <int N> struct F { static const long v = F<N - 1>::v + F<N - 2>::v * N; };\n"
+        "template <> struct F<0> { static const long v = 0; };\ntemplate <> struct F<1> { static const long v = 1; };\n"
+        "#include <regex>\nstd::regex a(const char *s) { return std::regex(s); }\nlong l = F<800>::v;\n"
+    )
+    running = subprocess.Popen(
+        [client.launcher, "g++", "-O3", "-ftemplate-depth=2000", "-c", "c.cc"], cwd=tmp_path, env=client.env
+    )
+    wait_for_compiler(str(tmp_path))
+    running.kill()
+    running.wait()
+    end = time.monotonic() + 30
+    while compilers(str(tmp_path)):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def compilers(folder: str) -> list[int]:
+    """The compilers that run in a folder of that name: those of the engine have another root."""
+    found = []
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                place = os.readlink(f"/proc/{name}/cwd")
+                if place.endswith(folder) and Path(f"/proc/{name}/comm").read_text().startswith("cc1"):
+                    found.append(int(name))
+            except OSError:
+                continue
+    return found
+
+
+def wait_for_compiler(folder: str) -> None:
+    end = time.monotonic() + 60
+    while not compilers(folder):
+        assert time.monotonic() < end, "no compiler has been started there"
+        time.sleep(0.01)
