@@ -40,7 +40,7 @@
 #define READY_FD 3              /* where a new agent says that it listens */
 
 #define VERBS " node run explain status hosts stats agent doctor masquerade compat reasons" \
-    " verify toolchain help --help -h --version "
+    " verify toolchain engine help --help -h --version "
 #define QUESTIONS " --help --version --show-hosts -j --scan-includes --show-principal " /* to distcc */
 #define SUFFIXES " c cc cpp cxx cp c++ C i ii m mm mi mii M s S o " /* of what a compiler reads */
 

@@ -25,6 +25,7 @@ VERBS = {
     "masquerade": "print a folder of compiler names to put in front of PATH",
     "compat": "distcc's programs by their own names: print their folder, or install them",
     "node": "serve compiles for other machines",
+    "engine": "set up a remote execution engine, or find out what one can do",
     "toolchain": "the compilers here; get, add and try others",
 }
 

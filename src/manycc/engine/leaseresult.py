@@ -20,6 +20,8 @@ from manycc.reasons import Reason
 
 RAW: Final = 64 * 1024
 """A text up to this size stands in the result itself, besides being a content."""
+INLINE: Final = 64 * 1024
+"""Files of up to so many bytes together stand in the result as well: that saves clients a question."""
 _CODES: Final = {
     Reason.NODE_REFUSED: code_pb2.INVALID_ARGUMENT,
     Reason.PROTOCOL: code_pb2.INVALID_ARGUMENT,
@@ -51,6 +53,7 @@ async def result_of(
         if wanted.everything:
             for place in by_path:
                 spelled.setdefault(place, os.path.relpath(place, wanted.cwd))
+        room = INLINE
         for place, path in spelled.items():
             one = by_path.get(place)
             if one is None:
@@ -59,6 +62,9 @@ async def result_of(
             blobs.append((content, one))
             file = made.output_files.add(path=path, digest=content.message(), is_executable=bool(one.mode & 0o100))
             file.node_properties.unix_mode.value = one.mode
+            if one.data is not None and one.size <= room:
+                file.contents = one.data
+                room -= one.size
         for name, text in (("stdout", result.stdout), ("stderr", result.stderr)):
             if text:
                 content = name_of(text)
