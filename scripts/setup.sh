@@ -11,7 +11,7 @@ what=${1:-run}
 
 packages="bubblewrap:bwrap g++:g++ xz-utils:xz perl:perl unicode-data:/usr/share/unicode/Scripts.txt"
 [ "$what" = run ] || packages="$packages cmake:cmake ninja-build:ninja meson:meson ccache:ccache clang-14:clang-14 iproute2:ip strace:strace e2fsprogs:mkfs.ext4 systemd:systemd-analyze libboost-dev:/usr/include/boost/preprocessor.hpp makepkg:makepkg pacman-package-manager:pacman libarchive-tools:bsdtar fakeroot:fakeroot
-    distcc:distccd python3-dev:python3-config gdb:gdb iputils-ping:ping"
+    distcc:distccd python3-dev:python3-config gdb:gdb iputils-ping:ping openssl:openssl"
 # The launcher starts sooner with it, but nothing needs it.
 [ "$(id -u)" != 0 ] || packages="$packages musl-tools:musl-gcc"
 gcc=/usr/lib/gcc/x86_64-linux-gnu/12

@@ -42,8 +42,10 @@ _NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9_.])?")
 _HEADER = re.compile(r"[a-z0-9][a-z0-9_.-]{0,99}")
 _PROPERTY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:/-]{0,99}")
 _INSTANCE = re.compile(r"[A-Za-z0-9._~@+-]+(?:/[A-Za-z0-9._~@+-]+)*")
-_RESERVED: Final = ("blobs", "uploads", "actions", "actionResults", "operations", "capabilities", "compressed-blobs")
-"""Words that the API itself puts behind an instance's name."""
+_RESERVED: Final = (
+    ".", "..", "blobs", "uploads", "actions", "actionResults", "operations", "capabilities", "compressed-blobs",
+)  # fmt: skip
+"""What the API itself puts behind an instance's name, and what is no name."""
 _FILES: Final = ("ca", "cert", "key", "token-file")
 
 
@@ -81,7 +83,10 @@ def is_engine(entry: str) -> bool:
 
 def parse_engine(entry: str, most_slots: int) -> EngineAddress:
     """Read one. Raises ValueError saying what is wrong with it."""
-    parts = urlsplit(entry)
+    try:
+        parts = urlsplit(entry)
+    except ValueError:
+        raise ValueError("what stands in the brackets is no IPv6 address") from None
     if "@" in parts.netloc:
         raise ValueError("there is no user in an engine's address: tokens are named by token-file= or token-command=")
     try:
