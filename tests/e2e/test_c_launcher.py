@@ -67,6 +67,7 @@ VERBS = [
     "masquerade",
     "compat",
     "reasons",
+    "engine",
     "help",
     "--help",
     "-h",

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from engine_client import LIMIT_S, Client, ancestors, compilers, job, slow_source, talk, until
 
 from manycc.engine.execute import InputsLost
 from manycc.errors import BackendError, BackendGone
@@ -22,6 +21,7 @@ from manycc.reapi import remote_execution_pb2
 from manycc.reasons import Reason
 from manycc.testing.buildgrid import Farm
 from manycc.testing.cluster import Cluster, Node
+from manycc.testing.engineclient import LIMIT_S, Client, ancestors, compilers, job, slow_source, talk, until
 from manycc.testing.requirements import need
 
 need("gcc", "g++", "bwrap")

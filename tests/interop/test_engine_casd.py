@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from manycc.testing.casd import Casd
-from manycc.testing.cluster import Cluster
+from manycc.testing.cluster import Cluster, Node
 from manycc.testing.requirements import need
 
 pytest.importorskip("grpc", reason="NOT TESTED: grpc is not installed")
@@ -105,6 +105,52 @@ def test_what_cannot_be_told_to_an_engine_stays_here(client: Cluster, tmp_path: 
     record = compare(client, tmp_path, ["gcc", "-fdump-tree-original", "-c", "d.c"], "d.o")
     assert record["reason"] == "node-refused", record
     assert "by name" in str(record["detail"])
+
+
+@pytest.mark.parametrize("compiler", ["gcc", "clang-14"])
+def test_equal_headers(client: Cluster, tmp_path: Path, compiler: str) -> None:
+    need(compiler)
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "same.h").write_text('#pragma once\nstatic int same;\n#include "other.h"\n')
+        (tmp_path / folder / "other.h").write_text(f"static int {folder};\n")
+        os.utime(tmp_path / folder / "same.h", (1e9, 1e9))
+    (tmp_path / "t.c").write_text('#include "one/same.h"\n#include "two/same.h"\nint *t(void) { return &same; }\n')
+    compare(client, tmp_path, [compiler, "-c", "t.c"], "t.o")
+
+
+def test_an_engine_a_node_and_this_machine_together(
+    engine: Casd, client: Cluster, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    node = Node(str(tmp_path_factory.mktemp("n") / "node"), 1)
+    node.start()
+    names = [f"j{number}" for number in range(10)]
+    for name in names:
+        (tmp_path / f"{name}.cc").write_text(f'#include <string>\nstd::string {name} = "{name}";\n')
+    hosts = f"{engine.host} {node.host} localhost/1"
+    seen = len(client.records())
+    try:
+        for attempt in range(5):  # the first jobs find some of the hosts not connected yet
+            running = [
+                subprocess.Popen(
+                    [client.launcher, "g++", f"-DN={attempt}", "-c", f"{name}.cc"],
+                    cwd=tmp_path, env={**client.env, "MANYCC_HOSTS": hosts},
+                )
+                for name in names
+            ]  # fmt: skip
+            assert [process.wait(120) for process in running] == [0] * len(names)
+            records = client.wait_records(seen + len(names))[seen:]
+            seen += len(names)
+            places = {str(record.get("host", record["reason"])) for record in records}
+            if len(places) >= 3:
+                break
+        assert len(places) == 3, places
+    finally:
+        node.stop()
+    for name in names:
+        made = (tmp_path / f"{name}.o").read_bytes()
+        subprocess.run(["g++", f"-DN={attempt}", "-c", f"{name}.cc"], cwd=tmp_path, check=True)
+        assert (tmp_path / f"{name}.o").read_bytes() == made
 
 
 def test_many_jobs_at_once(client: Cluster, tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ def free_port() -> int:
         return int(one.getsockname()[1])
 
 
-class _Process:
+class Program:
     """A program that dies with this process."""
 
     def __init__(self, line: Sequence[str], log: str, user: str = "") -> None:
@@ -117,7 +117,7 @@ class Database:
         self._data = os.path.join(folder, "pg")
         self._log = os.path.join(folder, "postgres.log")
         self._bgd = bgd
-        self._process: _Process | None = None
+        self._process: Program | None = None
         os.mkdir(self._data, 0o700)
         if self._user:
             try:
@@ -137,7 +137,7 @@ class Database:
         line = [postgres_tool("postgres"), "-D", self._data, "-p", str(self.port)]
         for name, value in settings.items():
             line += ["-c", f"{name}={value}"]
-        self._process = _Process(line, self._log, self._user)
+        self._process = Program(line, self._log, self._user)
         self._process.wait_listening(self.port)
         create = [postgres_tool("createdb"), "-h", "127.0.0.1", "-p", str(self.port), "-U", "bgd", "bgd"]
         end = time.monotonic() + START_S
@@ -183,7 +183,7 @@ class BuildGrid:
         self._more: list[BuildGrid] = []
         self.database = Database(self.folder, os.path.join(self._bin, "bgd"))
         self._owner = True
-        self._process: _Process | None = None
+        self._process: Program | None = None
 
     @property
     def address(self) -> str:
@@ -238,7 +238,7 @@ class BuildGrid:
         path = os.path.join(self.folder, f"bgd-{self.port}.yml")
         with open(path, "w", encoding="utf-8") as file:
             file.write(self.config().text())
-        self._process = _Process([os.path.join(self._bin, "bgd"), "server", "start", path], self.log)
+        self._process = Program([os.path.join(self._bin, "bgd"), "server", "start", path], self.log)
         self._process.wait_listening(self.port)
 
     def config(self) -> ServerConfig:

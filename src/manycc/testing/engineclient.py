@@ -85,7 +85,8 @@ class Client:
 
     async def outputs(self, result: Any) -> dict[str, bytes]:
         """The files of a successful result by name."""
-        assert result.exit_code == 0, result.stderr_raw
+        if result.exit_code:
+            raise AssertionError(result.stderr_raw)
         datas, _ = await self.cas.fetch([file.digest for file in result.output_files], 1 << 30)
         return {file.path: data for file, data in zip(result.output_files, datas, strict=True)}
 
