@@ -141,6 +141,8 @@ def parse_list(text: str) -> HostList:
             except ValueError as error:
                 column = f"column {match.start() + 1}"
                 place = column if len(lines) == 1 else f"line {number}, {column}"
+                if is_engine(word):
+                    word = word.partition("?")[0]  # the rest may hold secrets
                 raise ConfigError(f"host list, {place}: {shown(word)}", str(error), GRAMMAR) from None
     return dataclasses.replace(HostList(tuple(hosts.values())), **words)
 

@@ -124,7 +124,7 @@ def test_an_engine_a_node_and_this_machine_together(
 ) -> None:
     node = Node(str(tmp_path_factory.mktemp("n") / "node"), 1)
     node.start()
-    names = [f"j{number}" for number in range(10)]
+    names = [f"j{number}" for number in range(6)]
     for name in names:
         (tmp_path / f"{name}.cc").write_text(f'#include <string>\nstd::string {name} = "{name}";\n')
     hosts = f"{engine.host} {node.host} localhost/1"
