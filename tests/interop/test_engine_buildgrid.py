@@ -271,15 +271,36 @@ def test_engine_killed(bed: Farm, tmp_path: Path) -> None:
         stream = client.channel.stream(client.channel.execution.Execute, request, LIMIT_S)
         name = (await anext(stream)).name
         pid = await slow.running()
-        await asyncio.to_thread(bed.engine.kill)
+        bed.engine.kill()
         with pytest.raises(BackendGone):
             async for _ in stream:
                 pass
-        await asyncio.to_thread(bed.engine.start)
+        bed.engine.start()
         os.kill(pid, signal.SIGCONT)
         result = await _wait_for(client, name)
         assert compilers(slow.name) == []
         return await client.outputs(result)
+
+    assert talk(bed.engine.url, conversation) == {"a.o": slow.expected}
+
+
+@pytest.mark.skipif(os.environ.get("MANYCC_TEST_LONG") != "1", reason="MANYCC_TEST_LONG=1 runs it")
+def test_engine_silent(bed: Farm, tmp_path: Path) -> None:
+    """An engine that says nothing for longer than a call may take: the worker keeps the job, and delivers it after."""
+    slow = Slow(tmp_path)
+
+    async def conversation(client: Client) -> dict[str, bytes]:
+        task = asyncio.create_task(client.run(slow.job))
+        pid = await slow.running()
+        worker = _worker_of(bed, pid)
+        bed.engine.signal(signal.SIGSTOP)
+        try:
+            os.kill(pid, signal.SIGCONT)
+            await until(lambda: "did not answer in time; trying again" in Path(worker.log).read_text())
+            assert not task.done()
+        finally:
+            bed.engine.signal(signal.SIGCONT)
+        return await client.outputs(await task)
 
     assert talk(bed.engine.url, conversation) == {"a.o": slow.expected}
 

@@ -185,14 +185,16 @@ class Worker:
             self._held.pop(held.lease.id, None)
             self._host.job_ended(self)
         news = self._take(reply)
-        if reported or news or time.monotonic() - started > AT_ONCE_S:
+        if len(self._held) >= self._capacity():
+            pause = HEARTBEAT_S  # the engine would answer at once
+        elif reported or news or time.monotonic() - started > AT_ONCE_S:
             self._quick = 0
             return
-        pace = PACE_S[min(self._quick, len(PACE_S) - 1)]
-        self._quick += 1
-        full = len(self._held) >= self._capacity()
+        else:
+            pause = PACE_S[min(self._quick, len(PACE_S) - 1)]
+            self._quick += 1
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(HEARTBEAT_S if full else pace):
+            async with asyncio.timeout(pause):
                 await self._changed.wait()
 
     async def _begin(self) -> None:

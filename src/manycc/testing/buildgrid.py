@@ -75,7 +75,7 @@ def free_port() -> int:
 
 
 class Program:
-    """A program that dies with this process."""
+    """A program that dies with this process; to be started by its main thread, for it dies with the thread."""
 
     def __init__(self, line: Sequence[str], log: str, user: str = "") -> None:
         as_user = ["--reuid", user, "--regid", user, "--init-groups"] if user else []
@@ -149,6 +149,11 @@ class Database:
                 raise RuntimeError(done.stderr)
             time.sleep(0.05)
         self._run([self._bgd, "migrate", "apply", self.url], user="")
+
+    @property
+    def pid(self) -> int:
+        """The postmaster's process number; 0 if it does not run."""
+        return self._process.process.pid if self._process is not None else 0
 
     def stop(self) -> None:
         """End it, without the clean shutdown that nobody needs."""
