@@ -19,6 +19,8 @@ from manycc.wire import native
 
 TOOLCHAIN: Final = "toolchain"
 """The platform property by which workers are found that have the compiler; its value is the fingerprint."""
+OURS: Final = "manycc:"
+"""How the names of our workers begin in what they say of a result: they heed that property."""
 _NOWHERE: Final = ("/dev/", "/proc/")
 
 
@@ -50,9 +52,13 @@ def prepare(
     platform = _platform(job, address, by_property)
     paths = {_relative(path, job.cwd): path for path in job.outputs if not path.startswith(_NOWHERE)}
     env = {"PATH": tools.search_path, **dict(job.env)}
+    if by_property:  # words that workers of other kinds do not mind (``leasedjob.py``)
+        env |= {"MANYCC_DRIVER": job.toolchain.driver}
+        env |= {"MANYCC_TERMINAL": "1"} if job.terminal else {}
+        env |= {"MANYCC_OUTPUTS": "all"} if job.stems else {}
     try:
         command = Command(
-            arguments=_arguments(job),
+            arguments=job.argv if by_property else _arguments(job),
             environment_variables=[Command.EnvironmentVariable(name=name, value=env[name]) for name in sorted(env)],
             working_directory=job.cwd.strip("/"),
             platform=platform,
@@ -101,7 +107,7 @@ def _content(message: Any) -> Content:
     return Content(hashlib.sha256(data).digest(), len(data), data)
 
 
-def named_outputs(result: Any, paths: dict[str, str]) -> list[tuple[str, Any]]:
+def named_outputs(result: Any, paths: dict[str, str], job: Job) -> list[tuple[str, Any]]:
     """(path here, the engine's words) of each file it says was written. Raises BackendError for any other file."""
     if len(result.output_files) > native.MAX_OUTPUTS:
         raise broken("a result has too many files")
@@ -111,11 +117,18 @@ def named_outputs(result: Any, paths: dict[str, str]) -> list[tuple[str, Any]]:
         raise BackendError(Reason.UNEXPECTED_OUTPUT, f"a link {link.path[:200]!r}")
     found: dict[str, Any] = {}
     for file in result.output_files:
-        path = paths.get(file.path)
-        if path is None or path in found:
+        path = paths.get(file.path) or _auxiliary(file.path, job)
+        if not path or path in found:
             raise BackendError(Reason.UNEXPECTED_OUTPUT, f"{file.path[:200]!r}")
         found[path] = file
     return list(found.items())
+
+
+def _auxiliary(spelled: str, job: Job) -> str:
+    """Where an output belongs of which only the beginning of the name was known; "" if it is none of those."""
+    path = os.path.normpath(os.path.join(job.cwd, spelled))
+    known = os.path.dirname(path) in job.folders and any(path.startswith(stem) for stem in job.stems)
+    return path if known else ""
 
 
 def times_of(metadata: Any) -> dict[str, float]:

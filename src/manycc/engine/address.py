@@ -7,7 +7,7 @@
     slots=N                 how many jobs at once (default 16)
     toolchain=auto          how its workers get the compiler: "input" (it goes along with the job, once),
                             "property" (workers that have it, by the platform property toolchain=FINGERPRINT),
-                            "auto": whichever a trial shows to work, input first
+                            "auto": whichever a trial shows to work, property first, if the worker is manycc's
     property=NAME=VALUE     a platform property of every job; may be repeated
     compress=on             whether contents go compressed where the engine offers that; or off
     ca=FILE                 the authorities whose certificates count, instead of the system's

@@ -12,7 +12,7 @@ from typing import Any, Final
 import grpc
 
 from manycc.backends.base import State, Verdict
-from manycc.engine.action import Prepared, named_outputs, prepare, times_of
+from manycc.engine.action import OURS, Prepared, named_outputs, prepare, times_of
 from manycc.engine.address import INPUT, PROPERTY, EngineAddress
 from manycc.engine.cas import USUAL_BATCH, Cas, Offer, broken
 from manycc.engine.channel import CallFailed, Channel
@@ -122,7 +122,7 @@ class EngineBackend:
 
     def objection(self, job: Job) -> tuple[Reason, str] | None:
         """What an engine cannot be asked for: it is told the names of outputs, not what they begin with."""
-        if job.stems:
+        if job.stems and self._ways.get((job.toolchain.fingerprint, job.toolchain.driver)) != PROPERTY:
             return Reason.NODE_REFUSED, "a remote execution engine must be told every output by name"
         if job.toolchain.kind == "clang" and _has_twins(job):
             return Reason.NODE_REFUSED, "it reads two equal files, which clang takes for one where an engine links them"
@@ -270,11 +270,12 @@ class EngineBackend:
     async def _prove(self, toolchain: Toolchain, key: tuple[str, str]) -> str:
         chosen = self._address.toolchain
         sentences = []
-        for way in (chosen,) if chosen in (INPUT, PROPERTY) else (INPUT, PROPERTY):
+        for way in (chosen,) if chosen in (INPUT, PROPERTY) else (PROPERTY, INPUT):
+            ours = way == PROPERTY and chosen != PROPERTY
             try:
                 async with asyncio.timeout(TRIAL_S):
                     job = await self._trial.job(toolchain)
-                    outcome = await self._run(job, way == PROPERTY, TRIAL_QUEUED_S, trial=True)
+                    outcome = await self._run(job, way == PROPERTY, TRIAL_QUEUED_S, ours)
                     sentence = await self._trial.verdict(toolchain, outcome)
             except TimeoutError:
                 sentence = "a trial compile did not come to an end in time"
@@ -338,7 +339,8 @@ class EngineBackend:
             log.info("%s: %s", self.name, error.detail)
             self._down(error.detail)
 
-    async def _run(self, job: Job, by_property: bool, queue_s: float, trial: bool = False) -> Outcome:
+    async def _run(self, job: Job, by_property: bool, queue_s: float, ours: bool = False) -> Outcome:
+        """Do a job. ``ours``: only workers of manycc's may, which have the very compiler. Raises BackendError."""
         cas, executor = self._cas, self._executor
         if cas is None or executor is None or self._state is not State.READY:
             raise BackendGone(Reason.NODE_LOST, self._why)
@@ -353,6 +355,7 @@ class EngineBackend:
         if prepared.cacheable:
             result = await executor.known_result(prepared)
             if result is not None:
+                _check_worker(result, ours)
                 try:
                     return await self._outcome(job, prepared, result, True, phases, sent)
                 except CallFailed as error:
@@ -376,6 +379,7 @@ class EngineBackend:
             log.info("%s: was sent %d bytes again: %s", self.name, again, error.detail)
             sent += again
             result, cached = await executor.execute(prepared, self._job_timeout_s, queue_s, fresh)
+        _check_worker(result, ours)
         return await self._outcome(job, prepared, result, cached, phases, sent)
 
     async def _outcome(
@@ -383,7 +387,7 @@ class EngineBackend:
     ) -> Outcome:
         """What an engine's result is here. Raises BackendError."""
         assert self._cas is not None  # noqa: S101 - there was a result
-        files = named_outputs(result, prepared.paths)
+        files = named_outputs(result, prepared.paths, job)
         wanted = []
         texts: dict[str, bytes] = {}
         for name in ("stdout", "stderr"):
@@ -441,6 +445,12 @@ class EngineBackend:
         self._stop_retry()
         self._state = State.IDLE
         await self._drop_channel()
+
+
+def _check_worker(result: Any, ours: bool) -> None:
+    """An engine that does not heed properties runs a job anywhere, with whatever compiler is there."""
+    if ours and not result.execution_metadata.worker.startswith(OURS):
+        raise BackendRefused(Reason.NO_TOOLCHAIN, "its workers are not manycc's")
 
 
 def _has_twins(job: Job) -> bool:

@@ -10,6 +10,7 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
+from manycc.engine.action import OURS
 from manycc.engine.contents import Contents, ContentsMissing, Named, name_of
 from manycc.engine.leasedjob import Wanted
 from manycc.errors import BackendError
@@ -76,7 +77,7 @@ async def result_of(
     finally:
         close_all(result.produced)
     about = made.execution_metadata
-    about.worker = worker
+    about.worker = OURS + worker
     ended = time.time()
     for stamp, moment in (
         (about.worker_start_timestamp, started),

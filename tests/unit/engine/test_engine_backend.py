@@ -155,7 +155,7 @@ def test_a_result_that_the_engine_has(engine: FakeEngine, tmp_path: Path) -> Non
     outcome = run(engine, tmp_path, work)
     assert outcome.reason is Reason.CACHED
     assert outcome.outputs[0].data == OBJECT
-    assert engine.calls.count("Execute") == 2  # the trial, and the first
+    assert engine.calls.count("Execute") == 3  # two trials, and the first
 
 
 def test_a_result_whose_output_was_dropped_is_made_again(engine: FakeEngine, tmp_path: Path) -> None:
@@ -219,7 +219,7 @@ def test_an_input_that_stays_missing(engine: FakeEngine, tmp_path: Path) -> None
     engine.on["Execute"] = execute
     error = fails(engine, tmp_path)
     assert (error.reason, error.detail) == (Reason.NODE_REFUSED, "the engine says FAILED_PRECONDITION: MISSING blob")
-    assert engine.calls.count("Execute") == 3
+    assert engine.calls.count("Execute") == 4  # two trials, the job twice
 
 
 def test_a_stream_that_breaks_off_is_taken_up_again(engine: FakeEngine, tmp_path: Path) -> None:
@@ -298,6 +298,39 @@ def test_the_toolchain_as_a_property(engine: FakeEngine, tmp_path: Path) -> None
     properties = [(one.name, one.value) for one in command.platform.properties]
     assert properties == [("OSFamily", "linux"), ("toolchain", "f" * 64)]
     assert hashlib.sha256(b"compiler").hexdigest() not in engine.blobs
+
+
+@pytest.mark.parametrize(("worker", "way"), [("manycc:one", "same"), ("one", "shipped"), ("", "shipped")])
+def test_the_property_is_only_believed_of_workers_of_ours(
+    engine: FakeEngine, tmp_path: Path, worker: str, way: str
+) -> None:
+    def said(result: ActionResult) -> None:
+        result.execution_metadata.worker = worker
+
+    engine.on["Execute"] = altered(engine, said)
+    assert run(engine, tmp_path, lambda backend: backend.run(a_job(tmp_path))).way == way
+
+
+def test_words_for_workers_of_ours(engine: FakeEngine, tmp_path: Path) -> None:
+    stems = (f"{tmp_path}/a.c.",)
+
+    async def work(backend: EngineBackend) -> Outcome:
+        job = a_job(tmp_path, terminal=True, stems=stems)
+        await backend.prove(job.toolchain)
+        assert backend.objection(job) is None
+
+        def dumped(result: ActionResult) -> None:
+            engine.put(b"dump", result.output_files.add(path="a.c.005t.original").digest)
+
+        engine.on["Execute"] = altered(engine, dumped)
+        return await backend.run(job)
+
+    outcome = run(engine, tmp_path, work, options="?toolchain=property")
+    assert sorted(output.path for output in outcome.outputs) == [f"{tmp_path}/a.c.005t.original", f"{tmp_path}/a.o"]
+    command = engine.command(engine.requests["Execute"][-1].action_digest.hash)
+    assert command.arguments == ["gcc", "-c", "a.c"]
+    env = {one.name: one.value for one in command.environment_variables}
+    assert (env["MANYCC_DRIVER"], env["MANYCC_TERMINAL"], env["MANYCC_OUTPUTS"]) == ("/usr/bin/gcc", "1", "all")
 
 
 def test_workers_that_make_another_object(engine: FakeEngine, tmp_path: Path) -> None:
