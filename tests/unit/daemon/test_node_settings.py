@@ -20,7 +20,8 @@ VARIABLES = {"MANYCC_NODE_JOBS": "6", "MANYCC_NODE_NICE": "5"}
 def text_of(setting: settings.Setting) -> str:
     """A value that can be written for a setting."""
     special = {"allow": "10.0.0.0/8 ::1", "sandbox": "required", "toolchains": "installed-only", "log_level": "error",
-               "job_memory": "2G", "when_idle": "yes", "oom_score_adj": "-5", "job_processes": "20"}  # fmt: skip
+               "job_memory": "2G", "when_idle": "yes", "join": "reapi://engine:50051/main",
+               "oom_score_adj": "-5", "job_processes": "20"}  # fmt: skip
     if setting.name in special:
         return special[setting.name]
     return {"N": "9", "S": "9", "PORT": "9", "SIZE": "3M", "DIR": "/a/b", "FILE": "/a/b"}.get(setting.shape, "word")
