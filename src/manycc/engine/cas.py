@@ -46,7 +46,7 @@ UPLOADS: Final = 4
 """Batches and large files that are under way at the same time."""
 COMPRESS_FROM: Final = 512
 IN_LOOP: Final = 256 * 1024
-"""What is read and packed at once; more goes to a thread."""
+"""What is read, packed and hashed at once; more goes to a thread."""
 FIND_S: Final = 30.0
 BATCH_S: Final = 60.0
 
@@ -252,8 +252,9 @@ class Cas:
             room -= size + PER_BLOB
         if batch:
             received += await self._read_batch(batch, wanted)
-        for (name, _), data in wanted.items():
-            if hashlib.sha256(data).hexdigest() != name:
+        for (name, size), data in wanted.items():
+            found = await asyncio.to_thread(_name_of, data) if size > IN_LOOP else _name_of(data)
+            if found != name:
                 raise broken("a content is not what its digest says")
         return [wanted[digest.hash, digest.size_bytes] for digest in digests], received
 
@@ -278,6 +279,10 @@ class Cas:
         if left:
             raise broken("it did not send what it was asked for")
         return int(answer.ByteSize())
+
+
+def _name_of(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def broken(sentence: str) -> BackendGone:
