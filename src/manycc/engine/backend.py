@@ -232,7 +232,7 @@ class EngineBackend:
         """An engine that says nothing to a question for too long is taken for lost, and its jobs with it."""
         while self._running:
             await asyncio.sleep(self._silence_s / HEARTBEATS)
-            if not self._running:
+            if not self._running or self._channel is None:
                 return
             try:
                 await self._ask(self._silence_s)

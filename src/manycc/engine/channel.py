@@ -12,6 +12,7 @@ import os
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from typing import Any, Final
@@ -89,6 +90,8 @@ class Channel:
                     self._credentials.refused()  # a token may just have run out
                     continue
                 raise translated(error) from error
+            except (grpc.aio.UsageError, asyncio.CancelledError) as error:
+                raise _closed(error) from error
         raise AssertionError("not reached")
 
     async def stream(self, method: Any, request: Any, limit_s: float) -> AsyncIterator[Any]:
@@ -102,6 +105,8 @@ class Channel:
             if error.code() is _CODE.UNAUTHENTICATED:
                 self._credentials.refused()
             raise translated(error) from error
+        except (grpc.aio.UsageError, asyncio.CancelledError) as error:
+            raise _closed(error) from error
         finally:
             call.cancel()
 
@@ -111,10 +116,20 @@ class Channel:
             await self._channel.close(None)
 
 
-def translated(error: grpc.aio.AioRpcError) -> BackendError:
+def _closed(error: BaseException) -> BaseException:
+    """What to raise for a call that was broken off on this side: by whoever wanted it, or with its channel."""
+    task = asyncio.current_task()
+    if isinstance(error, asyncio.CancelledError) and (task is None or task.cancelling()):
+        return error
+    return BackendGone(Reason.NODE_LOST, "the connection to the engine was given up")
+
+
+def translated(error: grpc.aio.AioRpcError | grpc.aio.UsageError) -> BackendError:
     """What an error of a call means for a job."""
+    if isinstance(error, grpc.aio.UsageError):
+        return BackendGone(Reason.NODE_LOST, "the connection to the engine was given up")
     code = error.code()
-    said = " ".join((error.details() or "").split())[:MAX_SAID]
+    said = " ".join((error.details() or "").split()).rpartition("last error: ")[2].removeprefix("UNKNOWN: ")[:MAX_SAID]
     detail = f"the engine says {code.name}" + (f": {said}" if said else "")
     if code is _CODE.UNAVAILABLE:
         return BackendGone(Reason.NODE_LOST, said or "the engine cannot be reached")

@@ -53,7 +53,7 @@ class Streams:
                     answer = await call
                 finally:
                     call.cancel()
-            except grpc.aio.AioRpcError as error:
+            except (grpc.aio.AioRpcError, grpc.aio.UsageError) as error:
                 source.raise_if_changed()
                 failure = translated(error)
                 if not isinstance(failure, BackendGone) or attempt == ATTEMPTS:

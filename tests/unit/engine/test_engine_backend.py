@@ -269,6 +269,28 @@ def test_an_engine_that_falls_silent(engine: FakeEngine, tmp_path: Path) -> None
     assert "silent" in error.detail
 
 
+def test_a_channel_that_is_closed_under_a_job(engine: FakeEngine, tmp_path: Path) -> None:
+    async def work(backend: EngineBackend) -> None:
+        job = a_job(tmp_path)
+        await backend.prove(job.toolchain)
+        begun = asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def result(request: Any, context: Any) -> Any:
+            loop.call_soon_threadsafe(begun.set)
+            return engine.silent(request, context)
+
+        engine.on["GetActionResult"] = result
+        task = asyncio.create_task(backend.run(job))
+        await begun.wait()
+        await backend._drop_channel()
+        with pytest.raises(BackendError) as caught:
+            await task
+        assert caught.value.reason is Reason.NODE_LOST
+
+    run(engine, tmp_path, work)
+
+
 def test_a_job_that_takes_too_long(engine: FakeEngine, tmp_path: Path) -> None:
     engine.on = {"Execute": engine.silent_stream}
     assert fails(engine, tmp_path, job_s=1.0).reason is Reason.NODE_TIMEOUT
