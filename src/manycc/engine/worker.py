@@ -19,20 +19,19 @@ import os
 import random
 import signal
 import time
+from functools import partial
 from typing import Any, Final, Protocol
 
 from google.protobuf.any_pb2 import Any as AnyMessage
-from google.protobuf.message import DecodeError
 from google.rpc import code_pb2, status_pb2
 
 from manycc.engine.address import EngineAddress
 from manycc.engine.channel import CallFailed, Channel
 from manycc.engine.compilers import Compilers
-from manycc.engine.contents import CALL_S, Contents, ContentsMissing, named
-from manycc.engine.inputroot import InputRoots
-from manycc.engine.leasedjob import plan, read
-from manycc.engine.leaseresult import missing, refusal, result_of, unavailable
-from manycc.errors import BackendError, BackendGone, BackendRefused
+from manycc.engine.contents import CALL_S, Contents
+from manycc.engine.leaseresult import unavailable
+from manycc.engine.leasework import Work
+from manycc.errors import BackendError, BackendGone
 from manycc.node.executor import Executor
 from manycc.node.slots import Slots
 from manycc.node.text import plain
@@ -55,7 +54,6 @@ FIRST_RETRY_S: Final = 0.5
 LAST_RETRY_S: Final = 5.0
 FAREWELL_S: Final = 3.0
 PROPERTIES_LAST_S: Final = 60.0
-MAX_JOB_S: Final = 24 * 3600.0
 _LOST: Final = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED")
 """Errors that say nothing about the session."""
 _log: Final = logging.getLogger("manycc.node")
@@ -108,13 +106,14 @@ class Worker:
         self._address = address
         self.peer = address.name
         self._channel = _Services(address)
-        self._contents = Contents(self._channel, address.instance)
-        self._roots = InputRoots(self._contents)
         self._compilers = Compilers(host.toolchains)
         # Stable over restarts, so that the engine gives up what the node's last life had; and not another's.
         place = hashlib.sha256(f"{host.name}\0{host.store.root}".encode("utf-8", "surrogateescape")).hexdigest()[:12]
         self._bot_id = f"{plain(host.name)}-{place}"
+        contents = Contents(self._channel, address.instance)
+        self._work = Work(host.store, host.executor, self._compilers, contents, self._bot_id)
         self._session: bots_pb2.BotSession | None = None
+        self._offered = 0
         self._properties: list[tuple[str, str]] = []
         self._looked = 0.0
         self._held: dict[str, _Held] = {}
@@ -135,8 +134,8 @@ class Worker:
         return len(self._held) + len(self._dropped)
 
     def push_state(self, frame: bytes) -> None:
-        """The node's state changed: it may be closing."""
-        if self._host.closing:
+        """The node's state changed: it may be closing, or have another number of slots."""
+        if self._host.closing or self._outgrown():
             self._changed.set()
 
     def close(self, sentence: str, reason: Reason = Reason.NODE_LOST) -> None:
@@ -173,7 +172,7 @@ class Worker:
     async def _round(self) -> None:
         """One call, and what follows from it. Raises BackendError."""
         await self._look_at_compilers()
-        if self._session is None:
+        if self._session is None or self._outgrown():
             await self._begin()
         self._changed.clear()
         reported = [held for held in self._held.values() if held.over]
@@ -204,6 +203,7 @@ class Worker:
         request = bots_pb2.CreateBotSessionRequest(parent=self._address.instance, bot_session=session)
         self._session = await self._channel.call(self._channel.bots.CreateBotSession, request, CALL_S)
         del self._session.leases[:]
+        self._offered = self._capacity()
         _log.info("joined %s as %s with %d slots", self.peer, self._bot_id, self._capacity())
         self._told = ""
 
@@ -212,7 +212,10 @@ class Worker:
         assert self._session is not None  # noqa: S101 - _round makes one
         session = bots_pb2.BotSession()
         session.CopyFrom(self._session)
-        session.status = bots_pb2.BOT_TERMINATING if self._host.closing or self._ending else bots_pb2.OK
+        if self._host.closing or self._ending:
+            session.status = bots_pb2.BOT_TERMINATING
+        else:
+            session.status = bots_pb2.OK if self._host.slots.count else bots_pb2.UNHEALTHY
         self._describe(session)
         session.leases.extend(held.lease for held in self._held.values())
         request = bots_pb2.UpdateBotSessionRequest(name=session.name, bot_session=session)
@@ -253,6 +256,7 @@ class Worker:
                 self._answer(held, unavailable("this worker is closing"))
             else:
                 held.task = asyncio.get_running_loop().create_task(self._run(held))
+                held.task.add_done_callback(partial(self._over, held))
         return news
 
     def _drop(self, held: _Held) -> None:
@@ -310,6 +314,10 @@ class Worker:
     def _capacity(self) -> int:
         return max(1, self._host.slots.count)
 
+    def _outgrown(self) -> bool:
+        """Whether a session with another number of leases should take this one's place; only its making sets that."""
+        return self._session is not None and not self._held and self._capacity() != self._offered
+
     def _describe(self, session: bots_pb2.BotSession) -> None:
         session.worker.Clear()
         device = session.worker.devices.add(handle="cpu")
@@ -338,32 +346,24 @@ class Worker:
     async def _run(self, held: _Held) -> None:
         """One job. Whatever comes of it is the lease's status and result."""
         began = time.monotonic()
-        source = "a job"
         try:
-            action = await self._action(held.lease)
-            limit = action.timeout.seconds + action.timeout.nanos / 1e9 if action.HasField("timeout") else MAX_JOB_S
-            async with asyncio.timeout(min(limit or MAX_JOB_S, MAX_JOB_S)):
-                source, result = await self._do(action)
-            self._answer(held, status_pb2.Status(code=code_pb2.OK), result)
-            _log.info("%s: %s exit %d, %.2f s", self.peer, source, result.exit_code, time.monotonic() - began)
-        except BackendError as error:
-            _log.info("%s: %s refused: %s", self.peer, source, error)
-            self._answer(held, refusal(error))
-        except ContentsMissing as error:
-            _log.info("%s: %s refused: %s", self.peer, source, error)
-            self._answer(held, missing(error))
-        except TimeoutError:
-            self._answer(held, status_pb2.Status(code=code_pb2.DEADLINE_EXCEEDED, message="the job took too long"))
+            done = await self._work.do(held.lease.payload, self)
+            self._answer(held, done.status, done.result)
+            how = f"exit {done.result.exit_code}" if done.result is not None else f"refused: {done.status.message}"
+            _log.info("%s: %s %s, %.2f s", self.peer, done.source, plain(how), time.monotonic() - began)
         except asyncio.CancelledError:
-            _log.info("%s: %s cancelled after %.2f s", self.peer, source, time.monotonic() - began)
-            self._answer(held, unavailable("this worker is closing"))
+            _log.info("%s: a job cancelled after %.2f s", self.peer, time.monotonic() - began)
         except Exception:  # noqa: BLE001 - a fault of ours costs this job its place here, and no other's
-            _log.exception("%s: %s failed", self.peer, source)
+            _log.exception("%s: a job failed", self.peer)
             self._answer(held, status_pb2.Status(code=code_pb2.INTERNAL, message="internal error, see the node's log"))
-        finally:
-            if held in self._dropped:
-                self._dropped.discard(held)
-                self._host.job_ended(self)
+
+    def _over(self, held: _Held, _: asyncio.Task[None]) -> None:
+        """No process of a job is left, and it may have been cancelled before it began."""
+        if not held.over:
+            self._answer(held, unavailable("this worker is closing"))
+        if held in self._dropped:
+            self._dropped.discard(held)
+            self._host.job_ended(self)
 
     def _answer(self, held: _Held, status: status_pb2.Status, result: _re.ActionResult | None = None) -> None:
         lease = held.lease
@@ -375,42 +375,3 @@ class Worker:
             lease.result.CopyFrom(packed)
         held.over = True
         self._changed.set()
-
-    async def _action(self, lease: bots_pb2.Lease) -> _re.Action:
-        """A lease's action: BuildGrid sends it, others its digest."""
-        action = _re.Action()
-        digest = _re.Digest()
-        try:
-            if lease.payload.Unpack(action):
-                return action
-            if lease.payload.Unpack(digest):
-                name = named(digest)
-                action.ParseFromString((await self._contents.read([name]))[name.digest])
-                return action
-        except DecodeError as error:
-            raise BackendRefused(Reason.PROTOCOL, "the lease's action cannot be read") from error
-        raise BackendRefused(Reason.PROTOCOL, f"the lease's payload is a {lease.payload.type_url[:200]!r}")
-
-    async def _do(self, action: _re.Action) -> tuple[str, _re.ActionResult]:
-        """The job's source, for the log, and what came of it."""
-        started = time.time()
-        store = self._host.store
-        name = named(action.command_digest)
-        command = _re.Command()
-        try:
-            command.ParseFromString((await self._contents.read([name]))[name.digest])
-        except DecodeError as error:
-            raise BackendRefused(Reason.PROTOCOL, "the command cannot be read") from error
-        wanted = read(action, command)
-        entries = await self._roots.entries(named(action.input_root_digest))
-        served = await self._compilers.served(wanted.fingerprint, wanted.driver, entries)
-        planned = plan(wanted, served, entries, cached=not action.do_not_cache)
-        fetched = started
-
-        async def fetch(lacking: Any) -> None:
-            nonlocal fetched
-            await self._contents.fetch(lacking, store)
-            fetched = time.time()
-
-        result = await self._host.executor.run(planned, self, fetch)
-        return plain(planned.source), await result_of(result, wanted, self._contents, self._bot_id, started, fetched)
