@@ -24,7 +24,6 @@ from manycc.testing.cluster import Cluster, Node
 from manycc.testing.engineclient import LIMIT_S, Client, ancestors, compilers, job, slow_source, talk, until
 from manycc.testing.requirements import need
 
-need("gcc", "g++", "bwrap")
 KEEPALIVE_S = 6
 """After which the engine takes a silent worker for dead."""
 SLOW = ["g++", "-ftemplate-depth=1000"]
@@ -33,6 +32,7 @@ _numbers = itertools.count(1)
 
 @pytest.fixture(scope="module")
 def bed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
+    need("gcc", "g++", "bwrap")
     with Farm(str(tmp_path_factory.mktemp("w")), keepalive=KEEPALIVE_S) as made:
         yield made
 

@@ -19,7 +19,6 @@ from manycc.testing.buildgrid import Farm
 from manycc.testing.cluster import Cluster
 from manycc.testing.requirements import need
 
-need("g++", "bwrap", "cmake", "xz")
 pytestmark = [
     pytest.mark.skipif(os.environ.get("MANYCC_TEST_LONG") != "1", reason="MANYCC_TEST_LONG=1 runs it"),
     pytest.mark.timeout(1800),
@@ -29,6 +28,7 @@ LARGE = 200 * 1024 * 1024
 
 @pytest.fixture(scope="module")
 def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
+    need("g++", "bwrap", "cmake", "xz")
     with Farm(str(tmp_path_factory.mktemp("w")), keepalive=30) as made:
         yield made
 
