@@ -6,10 +6,12 @@ bubblewrap, with the input root as the root of the file system and nothing else 
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import platform
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -96,8 +98,9 @@ class Casd:
         path = f"{self._programs}:{os.environ.get('PATH', os.defpath)}"
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
-                command, env={**os.environ, "PATH": path}, stdin=subprocess.DEVNULL, stdout=log, stderr=log
-            )
+                command, env={**os.environ, "PATH": path}, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                start_new_session=True,
+            )  # fmt: skip
         end = time.monotonic() + START_S
         while time.monotonic() < end and self.process.poll() is None:
             with socket.socket() as probe:
@@ -114,15 +117,22 @@ class Casd:
             try:
                 self.process.wait(STOP_S)
             except subprocess.TimeoutExpired:
-                self.kill()
-            self.process = None
+                pass
+            self.kill()
 
     def kill(self) -> None:
-        """End it at once, as a power cut would."""
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
-            self.process = None
+        """End it at once, as a power cut would, with all that it has started and mounted."""
+        if self.process is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        self.process = None
+        with open("/proc/mounts", encoding="utf-8", errors="surrogateescape") as file:
+            mounted = [line.split()[1] for line in file]
+        for place in mounted:
+            if place.startswith(self.folder + "/"):  # a job's tree, of which nothing stands behind any more
+                subprocess.run(["umount", "-l", place], check=False)
 
     def __enter__(self) -> Casd:
         self.start()
