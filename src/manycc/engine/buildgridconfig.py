@@ -93,6 +93,7 @@ storages:
     path: {storage}
 
 caches:
+  # In the memory of this server: gone when it is started anew, and not shared with another one.
   - !lru-action-cache &results
     storage: *cas
     max-cached-refs: 200000

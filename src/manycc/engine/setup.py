@@ -166,10 +166,12 @@ echo "  systemctl daemon-reload && systemctl enable --now manycc-engine manycc-e
 """
 
 _CERTIFICATES: Final = """\
-if [ ! -e tls/server.pem ]; then
-    mkdir -p tls
+mkdir -p tls
+if [ ! -e tls/ca.pem ]; then
     openssl req -x509 -newkey rsa:3072 -nodes -days 3650 -subj "/CN=manycc engine" \\
         -addext "keyUsage=critical,keyCertSign" -keyout tls/ca.key -out tls/ca.pem 2>/dev/null
+fi
+if [ ! -e tls/server.pem ]; then
     openssl req -newkey rsa:3072 -nodes -subj "/CN={host}" -keyout tls/server.key -out tls/server.csr 2>/dev/null
     printf 'subjectAltName=DNS:{host},DNS:localhost,IP:127.0.0.1\\nextendedKeyUsage=serverAuth\\n' >tls/server.ext
     openssl x509 -req -in tls/server.csr -CA tls/ca.pem -CAkey tls/ca.key -CAcreateserial -days 825 \\
@@ -285,6 +287,7 @@ On each machine that builds, in MANYCC_HOSTS (slots: how many of its jobs may be
 What buildgrid.yml avoids, with the reason at each line: BuildGrid's usual second between two assignments, a setting
 that makes workers spin, too few threads for those who wait. A job whose compiler no worker has waits in the engine
 for ever: clients give up and compile elsewhere, or themselves. Contents that nobody read for two weeks are removed
-by manycc-engine-clean.timer. Save data/ if the list of results matters; cas/ and data/ may be removed together while
-the services are stopped (then prepare.sh again): everything is sent and compiled anew.
+by manycc-engine-clean.timer. data/ has the jobs under way and the workers' sessions; cas/ and data/ may be removed
+together while the services are stopped (then prepare.sh again): everything is sent and compiled anew. Which results
+there are, the server knows in its memory only: when it is started anew, each unit is compiled once more.
 """
