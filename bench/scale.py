@@ -3,9 +3,9 @@
     python bench/scale.py [--cores 100,1000,10000] [--set NAME=VALUE]… [--markdown]
 
 Nothing is run but this arithmetic. What a job costs was measured by ``engines.py`` and ``buildgrid.py`` and stands in
-``MEASURED``, to be changed when they are run again; what compiles take and write was measured by ``costs.py``
-(``costs.json``); what nobody can measure beforehand stands in ``CHOSEN``. ``--set`` replaces any of them.
-``--markdown`` writes the tables into docs/scale-out.md.
+``MEASURED``: on two shared cores with a load of 4 to 9, so it is to be replaced when they run on a quiet machine. What
+compiles take and write was measured by ``costs.py`` (``costs.json``); what nobody can measure beforehand stands in
+``CHOSEN``. ``--set`` replaces any of them. ``--markdown`` writes the tables into docs/scale-out.md.
 """
 
 from __future__ import annotations
