@@ -16,7 +16,7 @@ from fuzz_hunt import hunt
 
 from manycc.testing.requirements import need
 
-TREES = 300
+TREES = 200
 TREES_LONG = 20_000
 SEED = 20_231_121
 
