@@ -22,6 +22,7 @@ from types import TracebackType
 from typing import Final
 
 from manycc.engine.buildgridconfig import VERSION, ServerConfig
+from manycc.engine.setup import CONSTRAINTS, constraints
 from manycc.testing.cluster import Node
 from manycc.testing.requirements import lacking, need
 
@@ -43,7 +44,10 @@ def environment() -> str:
             shutil.rmtree(made, ignore_errors=True)
             subprocess.run([_python(), "-m", "venv", made], check=True, timeout=INSTALL_S)
             pip = [os.path.join(made, "bin", "python"), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
-            subprocess.run([*pip, f"buildgrid=={VERSION}"], check=True, timeout=INSTALL_S)
+            pinned = os.path.join(made, CONSTRAINTS)
+            with open(pinned, "w", encoding="utf-8") as file:
+                file.write(constraints())
+            subprocess.run([*pip, "-c", pinned, f"buildgrid=={VERSION}"], check=True, timeout=INSTALL_S)
             with open(os.path.join(made, "complete"), "w"):
                 pass
     return os.path.join(made, "bin")
@@ -67,6 +71,19 @@ def postgres_tool(name: str) -> str:
     return found[-1] if found else name
 
 
+def ancestors(pid: int) -> list[int]:
+    """The processes that a process descends from, itself included."""
+    found = []
+    while pid > 1:
+        found.append(pid)
+        try:
+            with open(f"/proc/{pid}/stat", encoding="utf-8", errors="surrogateescape") as file:
+                pid = int(file.read().rpartition(")")[2].split()[1])
+        except OSError:
+            break
+    return found
+
+
 def free_port() -> int:
     """A port of loopback that nobody has at the moment."""
     with socket.socket() as one:
@@ -86,11 +103,11 @@ class Program:
             )  # fmt: skip
         self._log = log
 
-    def wait_listening(self, port: int) -> None:
+    def wait_listening(self, port: int, address: str = "127.0.0.1") -> None:
         """Raises RuntimeError if it ends before, or takes too long."""
         end = time.monotonic() + START_S
         while time.monotonic() < end and self.process.poll() is None:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1.0):
+            with contextlib.suppress(OSError), socket.create_connection((address, port), 1.0):
                 return
             time.sleep(0.02)
         with open(self._log, encoding="utf-8", errors="replace") as file:
@@ -130,25 +147,33 @@ class Database:
         """Make it and start it. Raises RuntimeError, CalledProcessError."""
         self._run([postgres_tool("initdb"), "-D", self._data, "-U", "bgd", "--auth=trust", "--no-sync", "-E", "UTF8",
                    "--locale=C"])  # fmt: skip
+        self.resume()
+        self._run([postgres_tool("createdb"), *self._here(), "bgd"], user="")
+        self._run([self._bgd, "migrate", "apply", self.url], user="")
+
+    def resume(self) -> None:
+        """Start it (again, on the same port) and wait until it answers. Raises RuntimeError."""
         settings = {
             "listen_addresses": "127.0.0.1", "unix_socket_directories": "", "fsync": "off",
-            "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "200",
+            "full_page_writes": "off", "max_connections": "200",
         }  # fmt: skip
         line = [postgres_tool("postgres"), "-D", self._data, "-p", str(self.port)]
         for name, value in settings.items():
             line += ["-c", f"{name}={value}"]
         self._process = Program(line, self._log, self._user)
         self._process.wait_listening(self.port)
-        create = [postgres_tool("createdb"), "-h", "127.0.0.1", "-p", str(self.port), "-U", "bgd", "bgd"]
+        ask = [postgres_tool("psql"), *self._here(), "-c", "select 1", "postgres"]
         end = time.monotonic() + START_S
         while True:  # it listens before it is ready
-            done = subprocess.run(create, capture_output=True, text=True, check=False, timeout=START_S)
+            done = subprocess.run(ask, capture_output=True, text=True, check=False, timeout=START_S)
             if done.returncode == 0:
-                break
-            if "starting up" not in done.stderr or time.monotonic() > end:
+                return
+            if "the database system is" not in done.stderr or time.monotonic() > end:
                 raise RuntimeError(done.stderr)
             time.sleep(0.05)
-        self._run([self._bgd, "migrate", "apply", self.url], user="")
+
+    def _here(self) -> list[str]:
+        return ["-h", "127.0.0.1", "-p", str(self.port), "-U", "bgd"]
 
     @property
     def pid(self) -> int:
@@ -231,7 +256,7 @@ class BuildGrid:
 
     def another(self) -> BuildGrid:
         """One more server on the same database and storage, started; it ends with this one."""
-        one = object.__new__(BuildGrid)
+        one = object.__new__(type(self))
         one.__dict__.update(self.__dict__)
         one.port, one._owner, one._process, one._more = free_port(), False, None, []
         self._more.append(one)
@@ -300,6 +325,21 @@ class Farm:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def revive(self) -> None:
+        """Start whatever does not run. Raises RuntimeError."""
+        if not self.engine.database.pid:
+            self.engine.database.resume()
+        if not self.engine.pid:
+            self.engine.start()
+        for worker in self.workers:
+            if worker.process is None or worker.process.poll() is not None:
+                worker.start()
+
+    def worker_of(self, pid: int) -> Node:
+        """The worker that has started a process. Raises StopIteration."""
+        above = ancestors(pid)
+        return next(worker for worker in self.workers if worker.process and worker.process.pid in above)
 
     def close(self) -> None:
         """End the workers, then the engine."""
