@@ -226,6 +226,11 @@ class Config:
         return os.path.join(self.cache_dir, "equivalent")
 
     @property
+    def engines_path(self) -> str:
+        """How engines came to serve toolchains (``engine/remembered.py``)."""
+        return os.path.join(self.state_dir, "engines.json")
+
+    @property
     def equivalence_path(self) -> str:
         """What was found out about such compilers (``toolchain/equivalence.py``)."""
         return os.path.join(self.state_dir, "equivalent.json")

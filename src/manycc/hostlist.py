@@ -92,7 +92,7 @@ class HostSpec:
     def key(self) -> tuple[str, int, str, str]:
         """What two entries for the same host have in common."""
         if self.engine is not None:
-            return self.name.lower(), self.port, "", ""
+            return self.address.lower(), self.port, "engine", f"{self.engine.tls} {self.engine.instance}"
         return self.address.lower(), self.port, f"{self.user}@" if self.ssh else "", self.command
 
 

@@ -108,6 +108,8 @@ class Inputs:
     ``volatile`` is true when the result depends on more than the inputs (__DATE__, __TIME__).
     ``options`` is true when a source may set options for its own code (#pragma GCC optimize), which the
     command does not show; the headers that come with the compiler do not count.
+    ``twins`` is true when some that may be included have equal content, and the compiler may take two such for one.
+    ``far`` is true when a source asks whether a file exists that it names from the root, or by "..".
     """
 
     items: Sequence[Input]
@@ -115,6 +117,8 @@ class Inputs:
     complete: bool
     volatile: bool
     options: bool = False
+    twins: bool = False
+    far: bool = False
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)

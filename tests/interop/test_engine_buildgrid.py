@@ -8,39 +8,22 @@ import itertools
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from manycc.engine.execute import InputsLost
-from manycc.errors import BackendError, BackendGone
+from manycc.errors import BackendError
 from manycc.job import Job
-from manycc.reapi import remote_execution_pb2
 from manycc.reasons import Reason
 from manycc.testing.buildgrid import Farm
-from manycc.testing.cluster import Cluster, Node
-from manycc.testing.engineclient import LIMIT_S, Client, ancestors, compilers, job, slow_source, talk, until
-from manycc.testing.requirements import need
+from manycc.testing.cluster import Cluster
+from manycc.testing.engineclient import LIMIT_S, Client, compilers, job, slow_source, talk, until
+from manycc.testing.heldcompile import until_served
 
-KEEPALIVE_S = 6
-"""After which the engine takes a silent worker for dead."""
 SLOW = ["g++", "-ftemplate-depth=1000"]
 _numbers = itertools.count(1)
-
-
-@pytest.fixture(scope="module")
-def bed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
-    need("gcc", "g++", "bwrap")
-    with Farm(str(tmp_path_factory.mktemp("w")), keepalive=KEEPALIVE_S) as made:
-        yield made
-
-
-def _worker_of(bed: Farm, pid: int) -> Node:
-    """The worker that has started a process."""
-    above = ancestors(pid)
-    return next(worker for worker in bed.workers if worker.process and worker.process.pid in above)
 
 
 def _local(argv: list[str], cwd: Path) -> tuple[bytes, bytes]:
@@ -60,7 +43,7 @@ def _small(folder: Path, name: str) -> tuple[Job, list[str]]:
     return job(argv, str(folder), inputs, [str(folder / "a.o")]), argv
 
 
-def test_job(bed: Farm, tmp_path: Path) -> None:
+def test_job(farm: Farm, tmp_path: Path) -> None:
     wanted, argv = _small(tmp_path, "small")
     expected, messages = _local(argv, tmp_path)
 
@@ -69,7 +52,7 @@ def test_job(bed: Farm, tmp_path: Path) -> None:
         again = await client.executor.known_result(client.prepared(wanted))
         return result, await client.outputs(result), await client.text(result.stderr_digest), again
 
-    result, outputs, text, again = talk(bed.engine.url, conversation)
+    result, outputs, text, again = talk(farm.engine.url, conversation)
     assert result.exit_code == 0
     assert outputs == {"a.o": expected}
     assert text == messages == result.stderr_raw
@@ -77,13 +60,14 @@ def test_job(bed: Farm, tmp_path: Path) -> None:
     assert again.output_files == result.output_files
 
 
-def test_launcher(bed: Farm, tmp_path: Path, session_folder: str) -> None:
+def test_launcher(farm: Farm, tmp_path: Path, session_folder: str) -> None:
     """A build's own compiles: the same objects, and the second time none is done again."""
     names = [f"part{number}.cc" for number in range(3)]
     for number, name in enumerate(names):
         (tmp_path / name).write_text(f"#include <string>\nstd::string s{number}() {{ return __FILE__; }}\n")
     with Cluster(os.path.join(session_folder, "engine"), nodes=0) as cluster:
-        cluster.env["MANYCC_HOSTS"] = f"{bed.engine.url}?toolchain=property"
+        cluster.env["MANYCC_HOSTS"] = f"{farm.engine.url}?toolchain=property"
+        until_served(cluster, tmp_path, "g++")
         for reason in ("remote", "cached"):
             for name in names:
                 argv = ["g++", "-g", "-c", name, "-o", "a.o"]
@@ -94,7 +78,7 @@ def test_launcher(bed: Farm, tmp_path: Path, session_folder: str) -> None:
             assert [record["reason"] for record in cluster.records()[-3:]] == 3 * [reason]
 
 
-def test_compile_error(bed: Farm, tmp_path: Path) -> None:
+def test_compile_error(farm: Farm, tmp_path: Path) -> None:
     """A compile that fails is a result, with what the compiler says, and is not kept."""
     (tmp_path / "wrong.c").write_text("int f(void) { return undeclared; }\n")
     wanted = job(["gcc", "-c", "wrong.c", "-o", "a.o"], str(tmp_path), [str(tmp_path / "wrong.c")],
@@ -104,36 +88,36 @@ def test_compile_error(bed: Farm, tmp_path: Path) -> None:
         result = await client.run(wanted)
         return result, await client.executor.known_result(client.prepared(wanted))
 
-    result, again = talk(bed.engine.url, conversation)
+    result, again = talk(farm.engine.url, conversation)
     assert result.exit_code == 1
     assert not result.output_files
     assert b"wrong.c:1:22: error: \xe2\x80\x98undeclared" in result.stderr_raw or b"undeclared" in result.stderr_raw
     assert again is None
 
 
-def test_refused(bed: Farm, tmp_path: Path) -> None:
+def test_refused(farm: Farm, tmp_path: Path) -> None:
     """Nothing but a compile is run, and the engine's client is told why."""
     (tmp_path / "small.c").write_text("int x;\n")
     compiler = job(["gcc"], str(tmp_path), [str(tmp_path / "small.c")], []).toolchain
     wanted = job(["/bin/sh", "-c", "echo hello"], str(tmp_path), [str(tmp_path / "small.c")], [], toolchain=compiler)
     with pytest.raises(BackendError) as error:
-        talk(bed.engine.url, lambda client: client.run(wanted))
+        talk(farm.engine.url, lambda client: client.run(wanted))
     assert error.value.reason is Reason.NODE_REFUSED
     assert "INVALID_ARGUMENT" in error.value.detail
 
 
-def test_no_worker_has_the_compiler(bed: Farm, tmp_path: Path) -> None:
+def test_no_worker_has_the_compiler(farm: Farm, tmp_path: Path) -> None:
     (tmp_path / "small.c").write_text("int x;\n")
     ours = job(["gcc"], str(tmp_path), [str(tmp_path / "small.c")], []).toolchain
     other = dataclasses.replace(ours, fingerprint="0" * 64)
     wanted = job(["gcc", "-c", "small.c", "-o", "a.o"], str(tmp_path), [str(tmp_path / "small.c")],
                  [str(tmp_path / "a.o")], toolchain=other)  # fmt: skip
     with pytest.raises(BackendError) as error:
-        talk(bed.engine.url, lambda client: client.run(wanted, queue_s=1.0))
+        talk(farm.engine.url, lambda client: client.run(wanted, queue_s=1.0))
     assert error.value.reason is Reason.NODE_BUSY
 
 
-def test_input_lost(bed: Farm, tmp_path: Path) -> None:
+def test_input_lost(farm: Farm, tmp_path: Path) -> None:
     """The engine has lost a content that the job names: said at once, and the content can be sent again."""
     wanted, argv = _small(tmp_path, "lost")
     expected, _ = _local(argv, tmp_path)
@@ -142,7 +126,7 @@ def test_input_lost(bed: Farm, tmp_path: Path) -> None:
     async def conversation(client: Client) -> Any:
         action = client.prepared(wanted)
         await client.upload(action)
-        found = [path for path in Path(bed.engine.storage).rglob(f"*{lost[8:]}*") if path.is_file()]
+        found = [path for path in Path(farm.engine.storage).rglob(f"*{lost[8:]}*") if path.is_file()]
         assert found
         for path in found:
             path.unlink()
@@ -151,7 +135,7 @@ def test_input_lost(bed: Farm, tmp_path: Path) -> None:
         client.cas.forget()
         return error.value, await client.outputs(await client.run(wanted))
 
-    error, outputs = talk(bed.engine.url, conversation)
+    error, outputs = talk(farm.engine.url, conversation)
     assert "1 contents are missing" in error.detail
     assert outputs == {"a.o": expected}
 
@@ -161,7 +145,7 @@ class Slow:
 
     def __init__(self, folder: Path) -> None:
         self.name = f"slow{os.getpid()}x{next(_numbers)}"
-        (folder / f"{self.name}.cc").write_text(slow_source(200, next(_numbers)))
+        (folder / f"{self.name}.cc").write_text(slow_source(100, next(_numbers)))
         argv = [*SLOW, "-c", f"{self.name}.cc", "-o", "a.o"]
         self.job = job(argv, str(folder), [str(folder / f"{self.name}.cc")], [str(folder / "a.o")])
         self.expected, _ = _local(argv, folder)
@@ -177,7 +161,7 @@ class Slow:
         await until(lambda: not compilers(self.name))
 
 
-def test_several_at_once(bed: Farm, tmp_path: Path) -> None:
+def test_several_at_once(farm: Farm, tmp_path: Path) -> None:
     """Two workers with two slots each have four jobs at the same time."""
     jobs = []
     for number in range(4):
@@ -187,51 +171,15 @@ def test_several_at_once(bed: Farm, tmp_path: Path) -> None:
     async def conversation(client: Client) -> list[dict[str, bytes]]:
         tasks = [asyncio.create_task(client.run(slow.job)) for slow in jobs]
         pids = await asyncio.gather(*(slow.running() for slow in jobs))
-        assert len({id(_worker_of(bed, pid)) for pid in pids}) == 2
+        assert len({id(farm.worker_of(pid)) for pid in pids}) == 2
         for pid in pids:
             os.kill(pid, signal.SIGCONT)
         return [await client.outputs(await task) for task in tasks]
 
-    assert talk(bed.engine.url, conversation) == [{"a.o": slow.expected} for slow in jobs]
+    assert talk(farm.engine.url, conversation) == [{"a.o": slow.expected} for slow in jobs]
 
 
-def test_cancelled(bed: Farm, tmp_path: Path) -> None:
-    """A job that nobody wants any more is killed, and its slot is free again."""
-    slow = Slow(tmp_path)
-
-    async def conversation(client: Client) -> dict[str, bytes]:
-        task = asyncio.create_task(client.run(slow.job))
-        await slow.running()
-        task.cancel()  # which cancels the operation
-        await asyncio.wait({task})
-        await slow.over()
-        again = asyncio.create_task(client.run(slow.job))
-        os.kill(await slow.running(), signal.SIGCONT)
-        return await client.outputs(await again)
-
-    assert talk(bed.engine.url, conversation) == {"a.o": slow.expected}
-
-
-def test_worker_killed(bed: Farm, tmp_path: Path) -> None:
-    """kill -9 of a worker in mid-job: another does it, and nothing of the first is left."""
-    slow = Slow(tmp_path)
-
-    async def conversation(client: Client) -> dict[str, bytes]:
-        task = asyncio.create_task(client.run(slow.job))
-        pid = await slow.running()
-        worker = _worker_of(bed, pid)
-        worker.kill()
-        await until(lambda: pid not in compilers(slow.name))
-        second = await slow.running()
-        assert _worker_of(bed, second) is not worker
-        os.kill(second, signal.SIGCONT)
-        worker.start()
-        return await client.outputs(await task)
-
-    assert talk(bed.engine.url, conversation) == {"a.o": slow.expected}
-
-
-def test_worker_drained(bed: Farm, tmp_path: Path) -> None:
+def test_worker_drained(farm: Farm, tmp_path: Path) -> None:
     """SIGTERM: what is under way is finished and delivered, nothing new is taken, then the worker ends."""
     slow = Slow(tmp_path)
     (tmp_path / "more").mkdir()
@@ -239,7 +187,7 @@ def test_worker_drained(bed: Farm, tmp_path: Path) -> None:
     async def conversation(client: Client) -> Any:
         task = asyncio.create_task(client.run(slow.job))
         pid = await slow.running()
-        worker = _worker_of(bed, pid)
+        worker = farm.worker_of(pid)
         assert worker.process is not None
         worker.process.terminate()
         for number in range(2):  # its other slot would have taken one
@@ -252,66 +200,28 @@ def test_worker_drained(bed: Farm, tmp_path: Path) -> None:
         worker.start()
         return code, others, result.execution_metadata.worker, await client.outputs(result)
 
-    code, others, own, outputs = talk(bed.engine.url, conversation)
+    code, others, own, outputs = talk(farm.engine.url, conversation)
     assert code == 0
     assert others != own
     assert outputs == {"a.o": slow.expected}
 
 
-def test_engine_killed(bed: Farm, tmp_path: Path) -> None:
-    """kill -9 of the engine in mid-job: its worker goes on, comes back to it, and delivers."""
-    slow = Slow(tmp_path)
-
-    async def conversation(client: Client) -> dict[str, bytes]:
-        action = client.prepared(slow.job)
-        await client.upload(action)
-        request = remote_execution_pb2.ExecuteRequest(
-            instance_name=client.address.instance, action_digest=action.digest
-        )
-        stream = client.channel.stream(client.channel.execution.Execute, request, LIMIT_S)
-        name = (await anext(stream)).name
-        pid = await slow.running()
-        bed.engine.kill()
-        with pytest.raises(BackendGone):
-            async for _ in stream:
-                pass
-        bed.engine.start()
-        os.kill(pid, signal.SIGCONT)
-        result = await _wait_for(client, name)
-        assert compilers(slow.name) == []
-        return await client.outputs(result)
-
-    assert talk(bed.engine.url, conversation) == {"a.o": slow.expected}
-
-
 @pytest.mark.skipif(os.environ.get("MANYCC_TEST_LONG") != "1", reason="MANYCC_TEST_LONG=1 runs it")
-def test_engine_silent(bed: Farm, tmp_path: Path) -> None:
+def test_engine_silent(farm: Farm, tmp_path: Path) -> None:
     """An engine that says nothing for longer than a call may take: the worker keeps the job, and delivers it after."""
     slow = Slow(tmp_path)
 
     async def conversation(client: Client) -> dict[str, bytes]:
         task = asyncio.create_task(client.run(slow.job))
         pid = await slow.running()
-        worker = _worker_of(bed, pid)
-        bed.engine.signal(signal.SIGSTOP)
+        worker = farm.worker_of(pid)
+        farm.engine.signal(signal.SIGSTOP)
         try:
             os.kill(pid, signal.SIGCONT)
             await until(lambda: "did not answer in time; trying again" in Path(worker.log).read_text())
             assert not task.done()
         finally:
-            bed.engine.signal(signal.SIGCONT)
+            farm.engine.signal(signal.SIGCONT)
         return await client.outputs(await task)
 
-    assert talk(bed.engine.url, conversation) == {"a.o": slow.expected}
-
-
-async def _wait_for(client: Client, name: str) -> Any:
-    """The result of an operation, by WaitExecution."""
-    request = remote_execution_pb2.WaitExecutionRequest(name=name)
-    async for operation in client.channel.stream(client.channel.execution.WaitExecution, request, LIMIT_S):
-        if operation.done:
-            response = remote_execution_pb2.ExecuteResponse()
-            assert operation.response.Unpack(response)
-            assert response.status.code == 0, response.status
-            return response.result
-    raise AssertionError("the stream ended before the job")
+    assert talk(farm.engine.url, conversation) == {"a.o": slow.expected}

@@ -12,11 +12,16 @@ from pathlib import Path
 
 import pytest
 
+from manycc.testing.buildgrid import ancestors
 from manycc.testing.casd import Casd
 from manycc.testing.cluster import Cluster, Node
+from manycc.testing.heldcompile import HeldCompile, until_served, wait_for
 from manycc.testing.requirements import need
 
-pytest.importorskip("grpc", reason="NOT TESTED: grpc is not installed")
+pytest.importorskip("hpack", reason="NOT TESTED: hpack is not installed")
+
+LONG = pytest.mark.skipif(os.environ.get("MANYCC_TEST_LONG") != "1", reason="MANYCC_TEST_LONG=1 runs it")
+LOST_S = 60.0
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +36,7 @@ def client(engine: Casd, tmp_path_factory: pytest.TempPathFactory) -> Iterator[C
     folder = tmp_path_factory.mktemp("c")
     with Cluster(str(folder), nodes=0) as cluster:
         cluster.env["MANYCC_HOSTS"] = engine.host
+        until_served(cluster, folder, "gcc", "g++")
         yield cluster
 
 
@@ -80,7 +86,8 @@ def test_a_warm_job_sends_little(client: Cluster, tmp_path: Path) -> None:
 
 def test_errors_and_warnings_are_the_compilers(client: Cluster, tmp_path: Path) -> None:
     (tmp_path / "e.c").write_text("int f(void) { return g; }\n")
-    assert compare(client, tmp_path, ["gcc", "-c", "e.c"], "e.o")["exit"] == 1
+    record = compare(client, tmp_path, ["gcc", "-c", "e.c"], "e.o")
+    assert record["reason"] == "remote-error", record  # said by strangers' workers: the compiler here has the last word
     (tmp_path / "w.c").write_text("int f(void) { int unused; return 0; }\n")
     assert compare(client, tmp_path, ["gcc", "-Wall", "-c", "w.c"], "w.o")["reason"] == "remote"
 
@@ -97,7 +104,7 @@ def test_a_large_object_comes_in_a_stream(client: Cluster, tmp_path: Path) -> No
     (tmp_path / "l.c").write_text("const char large[40000000] = {1};\n")
     record = compare(client, tmp_path, ["gcc", "-O0", "-c", "l.c"], "l.o")
     assert record["reason"] == "remote", record
-    assert int(str(record["received"])) > 40_000_000 or record["received"]
+    assert int(str(record["received"])) > 40_000_000, record
 
 
 def test_what_cannot_be_told_to_an_engine_stays_here(client: Cluster, tmp_path: Path) -> None:
@@ -109,6 +116,7 @@ def test_what_cannot_be_told_to_an_engine_stays_here(client: Cluster, tmp_path: 
 
 @pytest.mark.parametrize("compiler", ["gcc", "clang-14"])
 def test_equal_headers(client: Cluster, tmp_path: Path, compiler: str) -> None:
+    """Which of two equal files is meant may depend on links and times that an engine gives them."""
     need(compiler)
     for folder in ("one", "two"):
         (tmp_path / folder).mkdir()
@@ -116,7 +124,9 @@ def test_equal_headers(client: Cluster, tmp_path: Path, compiler: str) -> None:
         (tmp_path / folder / "other.h").write_text(f"static int {folder};\n")
         os.utime(tmp_path / folder / "same.h", (1e9, 1e9))
     (tmp_path / "t.c").write_text('#include "one/same.h"\n#include "two/same.h"\nint *t(void) { return &same; }\n')
-    compare(client, tmp_path, [compiler, "-c", "t.c"], "t.o")
+    record = compare(client, tmp_path, [compiler, "-c", "t.c"], "t.o")
+    assert record["reason"] == "node-refused", record
+    assert "two equal files" in str(record["detail"])
 
 
 def test_an_engine_a_node_and_this_machine_together(
@@ -128,9 +138,11 @@ def test_an_engine_a_node_and_this_machine_together(
     for name in names:
         (tmp_path / f"{name}.cc").write_text(f'#include <string>\nstd::string {name} = "{name}";\n')
     hosts = f"{engine.host} {node.host} localhost/1"
-    seen = len(client.records())
+    all_places = {engine.host.partition("?")[0], node.host.partition("/")[0], "local-slot"}
     try:
-        for attempt in range(5):  # the first jobs find some of the hosts not connected yet
+        wait_for(lambda: client.cli("hosts", *hosts.split(), check=False).returncode == 0)
+        seen = len(client.records())
+        for attempt in range(5):  # while the compiler is tried at the node, it gets no job
             running = [
                 subprocess.Popen(
                     [client.launcher, "g++", f"-DN={attempt}", "-c", f"{name}.cc"],
@@ -142,9 +154,9 @@ def test_an_engine_a_node_and_this_machine_together(
             records = client.wait_records(seen + len(names))[seen:]
             seen += len(names)
             places = {str(record.get("host", record["reason"])) for record in records}
-            if len(places) >= 3:
+            if places == all_places:
                 break
-        assert len(places) == 3, places
+        assert places == all_places
     finally:
         node.stop()
     for name in names:
@@ -178,7 +190,10 @@ def test_a_content_that_the_engine_dropped_is_sent_again(engine: Casd, client: C
         path.unlink()
     (tmp_path / "h.c").write_text('#include "h.h"\nint h = 2;\n')
     record = compare(client, tmp_path, ["gcc", "-c", "h.c"], "h.o")
-    assert record["reason"] == "remote", record
+    assert (record["reason"], record.get("tried")) == ("remote", None), record
+    assert [path.read_bytes() for path in stored] == [(tmp_path / "h.h").read_bytes()] * len(
+        stored
+    )  # it is there again
 
 
 def test_an_engine_that_lost_its_store_is_sent_everything_again(engine: Casd, client: Cluster, tmp_path: Path) -> None:
@@ -193,72 +208,53 @@ def test_an_engine_that_lost_its_store_is_sent_everything_again(engine: Casd, cl
         record = compare(client, tmp_path, ["gcc", "-c", "s.c"], "s.o")
         if record["reason"] == "remote":
             return
-        assert record["reason"] in ("node-lost", "hosts-down"), record
+        assert record["reason"] in ("node-lost", "hosts-down", "no-toolchain"), record
         assert time.monotonic() < end, record
 
 
 def test_an_engine_killed_in_mid_job(engine: Casd, client: Cluster, tmp_path: Path) -> None:
-    argv = [client.launcher, "g++", "-O0", "-c", "k.cc"]
-    (tmp_path / "k.cc").write_text("#include <iostream>\n#include <map>\nstd::map<int, int> k;\n")
-    make_ready(client, tmp_path)
-    seen = len(client.records())
-    running = subprocess.Popen(argv, cwd=tmp_path, env=client.env)
-    wait_for_compiler(str(tmp_path))
+    """Started again, it knows nothing of the job: it is done here at once."""
+    held = start(engine, client, tmp_path)
     engine.kill()
-    began = time.monotonic()
-    assert running.wait(120) == 0
-    record = client.wait_records(seen + 1)[seen]
-    assert record["reason"] == "node-lost", record
-    assert time.monotonic() - began < 100
-    made = (tmp_path / "k.o").read_bytes()
-    subprocess.run(argv[1:], cwd=tmp_path, check=True)
-    assert (tmp_path / "k.o").read_bytes() == made
     engine.start()
+    try:
+        record = held.end()
+        assert record["reason"] == "node-lost", record
+        assert record["detail"] == "the engine does not know the job any more"
+        assert record["phases"]["total"] < LOST_S
+    finally:
+        held.abandon()
+
+
+@LONG
+def test_an_engine_killed_for_good(engine: Casd, client: Cluster, tmp_path: Path) -> None:
+    held = start(engine, client, tmp_path)
+    engine.kill()
+    try:
+        record = held.end()
+        assert record["reason"] == "node-lost", record
+    finally:
+        held.abandon()
+        engine.start()
 
 
 def test_a_caller_who_leaves_ends_the_compile_there(engine: Casd, client: Cluster, tmp_path: Path) -> None:
-    (tmp_path / "c.cc").write_text(
-        "template <int N> struct F { static const long v = F<N - 1>::v + F<N - 2>::v * N; };\n"
-        "template <> struct F<0> { static const long v = 0; };\ntemplate <> struct F<1> { static const long v = 1; };\n"
-        "#include <regex>\nstd::regex a(const char *s) { return std::regex(s); }\nlong l = F<800>::v;\n"
-    )
-    make_ready(client, tmp_path)
-    running = subprocess.Popen(
-        [client.launcher, "g++", "-O3", "-ftemplate-depth=2000", "-c", "c.cc"], cwd=tmp_path, env=client.env
-    )
-    wait_for_compiler(str(tmp_path))
-    running.kill()
-    running.wait()
-    end = time.monotonic() + 30
-    while compilers(str(tmp_path)):
-        assert time.monotonic() < end
-        time.sleep(0.05)
+    held = start(engine, client, tmp_path)
+    try:
+        assert held.process is not None
+        held.process.kill()
+        held.process.wait()
+        wait_for(lambda: not held.running())
+        assert held.record()["reason"] == "cancelled"
+    finally:
+        held.abandon()
 
 
-def make_ready(client: Cluster, folder: Path) -> None:
-    """Have the compiler asked here, and tried there: the next that runs in the folder is a job's."""
-    (folder / "r.cc").write_text("int r;\n")
-    end = time.monotonic() + 60
-    while compare(client, folder, ["g++", "-c", "r.cc"], "r.o")["reason"] not in ("remote", "cached"):
-        assert time.monotonic() < end
-
-
-def compilers(folder: str) -> list[int]:
-    """The compilers that run in a folder of that name: those of the engine have another root."""
-    found = []
-    for name in os.listdir("/proc"):
-        if name.isdigit():
-            try:
-                place = os.readlink(f"/proc/{name}/cwd")
-                if place.endswith(folder) and Path(f"/proc/{name}/comm").read_text().startswith("cc1"):
-                    found.append(int(name))
-            except OSError:
-                continue
-    return found
-
-
-def wait_for_compiler(folder: str) -> None:
-    end = time.monotonic() + 60
-    while not compilers(folder):
-        assert time.monotonic() < end, "no compiler has been started there"
-        time.sleep(0.01)
+def start(engine: Casd, client: Cluster, folder: Path) -> HeldCompile:
+    """A compile that is held in the engine's sandbox."""
+    until_served(client, folder, "g++")  # it may be down after another test
+    held = HeldCompile(client, folder)
+    held.start()
+    assert engine.process is not None
+    assert engine.process.pid in ancestors(held.hold())
+    return held

@@ -22,9 +22,11 @@ from manycc.backends.exchange import Route, SshRoute, TcpRoute, ssh_command
 from manycc.backends.line import Line
 from manycc.backends.localcpp import LocalRuns
 from manycc.backends.node import GREETING_S, NodeBackend
+from manycc.backends.searched import Searched
 from manycc.compat.hostfiles import DistccHosts
 from manycc.config import REQUIRED, Config, same_bytes
 from manycc.engine.absent import AbsentEngine, make_engine
+from manycc.engine.remembered import Remembered
 from manycc.errors import CompilerError, ConfigError, NotDistributable
 from manycc.hostlist import HostList, HostSpec, parse_list
 from manycc.inputs.fileview import FileView
@@ -69,7 +71,9 @@ class Hosts:
         self._local = local
         self._backends: dict[HostSpec, AnyBackend] = {}
         self._kinds = Kinds(config.kinds_path)
+        self._remembered = Remembered(config.engines_path)
         self._runs = LocalRuns(config.job_timeout_s)
+        self._searched = Searched(self._runs)
         self._canaries = Canaries(config.canaries_dir, self._compile)
         self._equivalence = Equivalence(config.equivalence_dir, Verdicts(config.equivalence_path), self._runs)
         self._pools: dict[str, Pool] = {}
@@ -193,7 +197,7 @@ class Hosts:
             )
 
         if spec.engine is not None:
-            return make_engine(spec, config, self._canaries)
+            return make_engine(spec, config, self._canaries, self._remembered, self._searched)
         if spec.ssh:
             return make_stock()
         limit_s = config.connect_timeout_s + GREETING_S

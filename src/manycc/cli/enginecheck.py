@@ -9,16 +9,18 @@ import hashlib
 import os
 import shutil
 import statistics
+import sys
 import tempfile
 import time
-from collections.abc import Sequence
-from importlib import import_module
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from manycc.backends.base import State
 from manycc.backends.localcpp import LocalRuns
+from manycc.backends.searched import Searched
 from manycc.cli.output import print_json, say
 from manycc.engine.address import EngineAddress, is_engine, parse_engine
+from manycc.engine.extra import importing
 from manycc.engine.trial import Trial
 from manycc.errors import BackendError, CompilerError, ConfigError, ManyccError, NotDistributable
 from manycc.hostlist import MAX_SLOTS
@@ -47,7 +49,11 @@ def main(argv: Sequence[str]) -> int:
         description="Connect to a remote execution engine, tell what it can do, run trial compiles there and compare "
         "them with this machine's, and measure. Exit code 1 unless one of this machine's compilers is served.",
     )
-    parser.add_argument("url", metavar="URL", help="reapi://HOST:PORT/INSTANCE, reapis:// with TLS, as in MANYCC_HOSTS")
+    url = (
+        "reapi://HOST:PORT/INSTANCE, reapis:// with TLS, as in MANYCC_HOSTS; everybody sees command lines, so name a "
+        "secret by token-file=, not by header="
+    )
+    parser.add_argument("url", metavar="URL", help=url)
     which = f"try this one; may be repeated (default: those there are of {', '.join(COMPILERS)})"
     parser.add_argument("--compiler", metavar="NAME", action="append", help=which)
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -59,38 +65,44 @@ def main(argv: Sequence[str]) -> int:
     except ValueError as error:
         raise ConfigError(f"{options.url.partition('?')[0]} cannot be read", str(error)) from error
     compilers = options.compiler or [name for name in COMPILERS if shutil.which(name)]
+    show = _silent if options.json else _show
     with tempfile.TemporaryDirectory(prefix="manycc-engine-") as folder:
-        found = asyncio.run(_Check(address, os.path.realpath(folder)).run(compilers))
+        found = asyncio.run(_Check(address, os.path.realpath(folder), show).run(compilers))
+    served = any(not one["refused"] for one in found["compilers"])
     if options.json:
         print_json(found)
-    else:
-        _show(found)
-    return 0 if any(not one["refused"] for one in found["compilers"]) else 1
+    elif not served:
+        for line in _what_to_do(found):
+            say(line)
+    return 0 if served else 1
 
 
 class _Check:
-    """One look at one engine."""
+    """One look at one engine. ``show`` is told what is found, as it is found."""
 
-    def __init__(self, address: EngineAddress, folder: str) -> None:
+    def __init__(self, address: EngineAddress, folder: str, show: Callable[[dict[str, Any]], None]) -> None:
         self._address = address
+        self._show = show
         self._runs = LocalRuns(JOB_S)
         self._canaries = Canaries(folder, self._compile_here)
         self._identifier = Identifier(FileView().digest_of)
 
     async def run(self, compilers: Sequence[str]) -> dict[str, Any]:
         """What was found. Raises ManyccError if the engine cannot be used at all."""
-        try:
-            import_module("manycc.engine.channel")  # first: it says how much grpc is to log
+        with importing():
             from manycc.engine.backend import EngineBackend
-        except ImportError as error:
-            raise ConfigError(
-                f"the Python package {error.name} is missing", "", "pip install 'manycc[engine]'"
-            ) from error
-        backend = EngineBackend(self._address, self._address.slots, self._canaries, CONNECT_S, JOB_S, JOB_S)
+        limits = CONNECT_S, JOB_S, JOB_S
+        searched = Searched(self._runs)
+        backend = EngineBackend(self._address, self._address.slots, self._canaries, *limits, searched=searched)
         try:
             await self._connected(backend)
-            found: dict[str, Any] = {"engine": self._address.name, **await self._abilities(backend)}
-            found["compilers"] = [await self._compiler(backend, name) for name in compilers]
+            found: dict[str, Any] = {"engine": self._address.name, "tls": self._address.tls}
+            found |= await self._abilities(backend)
+            self._show(found)
+            found["compilers"] = []
+            for name in compilers:
+                found["compilers"].append(await self._compiler(backend, name))
+                self._show(found["compilers"][-1])
             return found
         except BackendError as error:
             raise ManyccError(f"{self._address.name} failed", error.detail) from error
@@ -114,10 +126,7 @@ class _Check:
             settled.clear()
             await settled.wait()
         if backend.state is not State.READY:
-            hint = "is the address right, and is the port reached from here?"
-            if self._address.tls:
-                hint += " Are ca=, cert= and key= those of this engine?"
-            raise ManyccError(f"{self._address.name} cannot be used", backend.why, hint)
+            raise ManyccError(f"{self._address.name} cannot be used", backend.why, advice(backend.why, self._address))
 
     async def _abilities(self, backend: EngineBackend) -> dict[str, object]:
         from manycc.engine.cas import Cas, Content
@@ -163,7 +172,7 @@ class _Check:
                 raise CompilerError(f"{name} is not in PATH")
             toolchain = await self._identifier.identify(path, dict(os.environ))
             begun = time.monotonic()
-            found["refused"] = await backend.prove(toolchain)
+            found["refused"] = await backend.proof(toolchain)
             found["first_s"] = round(time.monotonic() - begun, 3)
             if not found["refused"]:
                 verdict = backend.verdict(toolchain)
@@ -175,7 +184,7 @@ class _Check:
 
     async def _pace(self, backend: EngineBackend, toolchain: Toolchain) -> dict[str, object]:
         """Latency of one trial compile after the other, and how many a second come of many at once."""
-        job = await Trial(self._canaries).job(toolchain)
+        job = await Trial(self._canaries).job(toolchain, alone=False)
         uncached = [
             dataclasses.replace(job, cacheable=False, argv=(*job.argv, f"-DMANYCC_CHECK={time.monotonic_ns()}{number}"))
             for number in range(JOBS + AT_ONCE)
@@ -188,9 +197,10 @@ class _Check:
         begun = time.monotonic()
         await asyncio.gather(*map(backend.run, uncached[JOBS:]))
         rate = AT_ONCE / (time.monotonic() - begun)
-        await backend.run(job)
+        known = dataclasses.replace(job, cacheable=True)
+        await backend.run(known)
         begun = time.monotonic()
-        await backend.run(job)
+        await backend.run(known)
         return {
             "job_s": round(statistics.median(times), 4),
             "jobs_per_s": round(rate, 2),
@@ -198,25 +208,72 @@ class _Check:
         }
 
 
+def advice(why: str, address: EngineAddress) -> str:
+    """What to do about an engine that cannot be used."""
+    if "cannot be read" in why or "only a cache" in why:
+        return ""
+    if "instance" in why.lower():
+        return "the instance stands behind the address: reapi://HOST:PORT/INSTANCE. manycc engine init calls it main"
+    if "its certificate" in why:
+        return (
+            "ca= must name the authority of this very engine (tls/ca.pem there), and the address must be the name that "
+            "its certificate is for (--host of manycc engine init)"
+        )
+    if "no TLS connection" in why:
+        return "does it speak TLS? If not, write reapi://. If so, is this its port?"
+    if "was lost" in why or "HTTP/2" in why:  # so end, without a reason, those who are not let in
+        if not address.tls:
+            return "does it speak TLS? Then write reapis://, with ca=, cert= and key=. Is this an engine's port?"
+        if not address.cert:
+            return "does it ask for certificates? Name this machine's own by cert= and key="
+        return "is the certificate of cert= signed by this engine's authority?"
+    return "is the address right, is the port reached from here, and does the server run?"
+
+
+def _silent(found: dict[str, Any]) -> None:
+    """For whoever wants it all in the end."""
+
+
 def _show(found: dict[str, Any]) -> None:
-    say(f"{found['engine']}: {found['release']}, executes for this user")
-    say(f"a question takes {1000 * found['question_s']:.1f} ms; contents go there at {_rate(found['upload_bytes_s'])}, "
-        f"come at {_rate(found['download_bytes_s'])}")  # fmt: skip
+    """Print what the engine can do, or how it serves one compiler."""
+    for line in _engine_lines(found) if "engine" in found else _compiler_lines(found):
+        say(line)
+    sys.stdout.flush()
+
+
+def _engine_lines(found: dict[str, Any]) -> Iterator[str]:
+    yield f"{found['engine']}: {found['release']}, executes for this user"
+    yield (
+        f"a question takes {1000 * found['question_s']:.1f} ms; contents go there at {_rate(found['upload_bytes_s'])}, "
+        f"come at {_rate(found['download_bytes_s'])}"
+    )
     if not found["compression"]:
-        say("it takes no compressed contents: a slow line carries more than it would have to")
-    for one in found["compilers"]:
-        if one["refused"]:
-            say(f"{one['name']}: not served: {one['refused']}")
-            continue
-        how = {
-            "input": "sent along with the jobs, once",
-            "property": "by workers that have it (platform property toolchain)",
-        }[one["way"]]
-        say(f"{one['name']}: served, same bytes; the compiler is {how}")
-        say(f"  first trial {one['first_s']:.2f} s; a small job {1000 * one['job_s']:.0f} ms, known results "
-            f"{1000 * one['known_s']:.0f} ms; {AT_ONCE} at once: {one['jobs_per_s']:.1f} jobs/s")  # fmt: skip
-    if all(one["refused"] for one in found["compilers"]):
-        say("no compiler of this machine is served: see what manycc node --join logs about the compilers it offers")
+        yield "missing: it takes no compressed contents, so a slow line carries more than it would have to"
+    if not found["tls"]:
+        yield "missing: TLS. What goes there can be read and changed on its way"
+    yield "trying compilers; if no worker takes a trial compile, each takes up to half a minute"
+
+
+def _compiler_lines(one: dict[str, Any]) -> Iterator[str]:
+    if one["refused"]:
+        yield f"{one['name']}: not served: {one['refused']}"
+        return
+    how = {
+        "input": "the compiler is sent along with the jobs, once",
+        "property": "by workers that have it (platform property toolchain)",
+    }[one["way"]]
+    yield f"{one['name']}: served, same bytes: {how}"
+    yield (
+        f"  first trial {one['first_s']:.2f} s; a small job {1000 * one['job_s']:.0f} ms, known results "
+        f"{1000 * one['known_s']:.0f} ms; {AT_ONCE} at once: {one['jobs_per_s']:.1f} jobs/s"
+    )
+
+
+def _what_to_do(found: dict[str, Any]) -> Iterator[str]:
+    yield "no compiler of this machine is served: it compiles its own jobs"
+    if any("took a trial compile" in one["refused"] for one in found["compilers"]):
+        yield "  are workers joined? On a machine to compile: manycc node --join, with the address that stands here"
+        yield "  have they this machine's compilers? Their log says which are offered: install the same packages there"
 
 
 def _rate(bytes_s: int) -> str:

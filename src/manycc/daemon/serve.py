@@ -13,7 +13,7 @@ import socket
 import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from manycc import mainloop
 from manycc.config import folders
@@ -21,14 +21,19 @@ from manycc.daemon import systemd
 from manycc.daemon.background import PidFile, Report, detach, die_with_parent
 from manycc.daemon.logs import Log, plain_form
 from manycc.daemon.reload import Reloader
-from manycc.daemon.settings import MAX_SLOTS, NodeSettings
+from manycc.daemon.settings import NodeSettings
 from manycc.daemon.stats import StatsServer
 from manycc.engine.address import parse_engine
+from manycc.engine.extra import importing
 from manycc.errors import ConfigError, ManyccError
+from manycc.hostlist import MAX_SLOTS
 from manycc.inputs.fileview import FileView
 from manycc.node.listening import open_sockets
 from manycc.node.privileges import account, drop_root
 from manycc.node.service import Node
+
+if TYPE_CHECKING:
+    from manycc.engine.worker import Worker
 
 MAX_OPEN_FILES: Final = 65536
 _log: Final = logging.getLogger("manycc.node")
@@ -162,16 +167,13 @@ def give_up_root(settings: NodeSettings, store: str, log: Log) -> None:
         _log.warning("running as root, so processes of jobs are not counted: %s", why_root)
 
 
-def _join(node: Node) -> None:
+def _join(node: Node) -> Worker:
     """Make a node an engine's worker. Raises ManyccError."""
-    try:
-        from manycc.engine.worker import Worker  # grpc takes long to import, and few nodes need it
-    except ImportError as error:
-        raise ManyccError(
-            "the node cannot join an engine", f"the Python package {error.name} is missing",
-            "pip install 'manycc[engine]'",
-        ) from error  # fmt: skip
-    node.attach(Worker(node, parse_engine(node.options.join, MAX_SLOTS)))
+    with importing():
+        from manycc.engine.worker import Worker  # takes long to import, and few nodes need it
+    worker = Worker(node, parse_engine(node.options.join, MAX_SLOTS))
+    node.attach(worker)
+    return worker
 
 
 class _Life:
@@ -189,11 +191,12 @@ class _Life:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.add_signal_handler(number, self._asked.put_nowait, number)
         node, env = self._node, self._start.env
+        worker: Worker | None = None
         try:
             await node.start(sockets)
             await stats.start()
             if node.options.join:
-                _join(node)
+                worker = _join(node)
             # What lives now lives for good: keep the collector from looking at it again and again.
             gc.collect()
             gc.freeze()
@@ -205,7 +208,8 @@ class _Life:
             systemd.notify(env, "STOPPING=1", "STATUS=ending")
             stats.close()
             await node.stop()
-        return 0
+        # One that lost its engine for a fault of its own is to be started again by whoever looks after it.
+        return 1 if worker is not None and worker.broken else 0
 
     def _announce(self, sockets: list[socket.socket]) -> None:
         node = self._node

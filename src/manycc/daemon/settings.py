@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from manycc import hostlist
 from manycc.config import folders
 from manycc.daemon import keyvalue
 from manycc.engine.address import is_engine, parse_engine
@@ -120,7 +121,7 @@ def _engine(value: object) -> str:
     text = _text(value)
     if not is_engine(text):
         raise ValueError("expected reapi://HOST:PORT/INSTANCE, or reapis:// for TLS")
-    parse_engine(text, MAX_SLOTS)
+    parse_engine(text, hostlist.MAX_SLOTS)  # not for itself, but it may be what clients have, too
     return text
 
 
@@ -138,7 +139,7 @@ SETTINGS: Final = (
             "who may connect: 192.168.0.0/24, or one address; may be repeated (default: this machine only)", live=True),
     Setting("join", "JOIN", _engine, "URL",
             "take jobs from a remote execution engine, reapi://HOST:PORT/INSTANCE (reapis:// for TLS), instead of "
-            "listening for clients"),
+            "listening for clients; put it into node.toml if it holds a secret, as everybody sees command lines"),
     Setting("jobs", "JOBS", _whole(1, MAX_SLOTS), "N", "compiles at a time (default: the processors)", live=True),
     Setting("nice", "NICE", _whole(0, 20), "N",
             "give way to other work: 0 to 19 (default: 0; with when_idle: 19)", live=True),

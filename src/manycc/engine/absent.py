@@ -1,13 +1,16 @@
-"""Making the backend of an engine, with or without what that needs: grpc is an extra."""
+"""Making the backend of an engine, with or without what that needs: the extra is not everywhere."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from manycc.backends.base import State, Verdict
+from manycc.backends.searched import Searched
 from manycc.config import Config
-from manycc.errors import BackendGone
+from manycc.engine.extra import importing
+from manycc.engine.remembered import Remembered
+from manycc.errors import BackendGone, ConfigError
 from manycc.hostlist import HostSpec
 from manycc.job import Input, Job, Outcome, Toolchain
 from manycc.reasons import Reason
@@ -15,8 +18,6 @@ from manycc.toolchain.canaries import Canaries
 
 if TYPE_CHECKING:
     from manycc.engine.backend import EngineBackend
-
-INSTALL: Final = "remote execution engines need grpc: install it where manycc is, with pip install 'manycc[engine]'"
 
 
 class AbsentEngine:
@@ -84,12 +85,20 @@ class AbsentEngine:
         pass
 
 
-def make_engine(spec: HostSpec, config: Config, canaries: Canaries) -> EngineBackend | AbsentEngine:
-    """The backend of an engine. This is where grpc comes to be imported."""
+def make_engine(
+    spec: HostSpec,
+    config: Config,
+    canaries: Canaries,
+    remembered: Remembered | None = None,
+    searched: Searched | None = None,
+) -> EngineBackend | AbsentEngine:
+    """The backend of an engine. This is where what the extra brings comes to be imported."""
     assert spec.engine is not None  # noqa: S101 - who calls has looked
     slots = spec.slots or spec.engine.slots
     try:
-        from manycc.engine.backend import EngineBackend
-    except ImportError as error:
-        return AbsentEngine(spec.name, slots, f"{INSTALL} ({error})")
-    return EngineBackend(spec.engine, slots, canaries, config.connect_timeout_s, config.job_timeout_s, config.silence_s)
+        with importing():
+            from manycc.engine.backend import EngineBackend
+    except ConfigError as error:
+        return AbsentEngine(spec.name, slots, f"{error.what}: {error.hint} where manycc is ({error.why})")
+    limits = config.connect_timeout_s, config.job_timeout_s, config.silence_s
+    return EngineBackend(spec.engine, slots, canaries, *limits, remembered, searched)

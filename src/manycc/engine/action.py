@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -22,6 +21,8 @@ TOOLCHAIN: Final = "toolchain"
 OURS: Final = "manycc:"
 """How the names of our workers begin in what they say of a result: they heed that property."""
 _NOWHERE: Final = ("/dev/", "/proc/")
+_COLOUR_WORDS: Final = ("diagnostics-color", "color-diagnostics", "record-command-line", "record-gcc-switches")
+"""Options that decide about colours, or have the whole command written into the object."""
 
 
 @dataclass(slots=True)
@@ -84,9 +85,17 @@ def _arguments(job: Job) -> list[str]:
     words = list(job.argv)
     if "/" not in words[0]:
         words[0] = job.toolchain.driver
-    if job.terminal and not any("diagnostics-color" in word or "color-diagnostics" in word for word in words):
+    if job.terminal and _wants_colours(job):
         words.insert(1, "-fdiagnostics-color=always")
     return words
+
+
+def _wants_colours(job: Job) -> bool:
+    """Whether the compiler would write colours here, and may be told to without a trace of that in the object."""
+    env = dict(job.env)
+    if env.get("TERM", "dumb") == "dumb" or (job.toolchain.kind == "clang" and "NO_COLOR" in env):
+        return False
+    return not any(word in argument for argument in job.argv for word in _COLOUR_WORDS)
 
 
 def _platform(job: Job, address: EngineAddress, by_property: bool) -> Platform:
@@ -132,9 +141,13 @@ def _auxiliary(spelled: str, job: Job) -> str:
 
 
 def times_of(metadata: Any) -> dict[str, float]:
-    """Where a job's time went, as far as the engine says."""
+    """Where a job's time went, as far as the engine says.
+
+    The time in its queue is not called "wait", as that for a node's slots is: who else queues there cannot be seen, so
+    it counts as what a job takes there beside its compile.
+    """
     spans = {
-        "wait": ("queued_timestamp", "worker_start_timestamp"),
+        "queued": ("queued_timestamp", "worker_start_timestamp"),
         "stage": ("input_fetch_start_timestamp", "input_fetch_completed_timestamp"),
         "wall": ("execution_start_timestamp", "execution_completed_timestamp"),
     }
@@ -146,12 +159,3 @@ def times_of(metadata: Any) -> dict[str, float]:
             if 0 <= seconds < 1e6:
                 phases[name] = round(seconds, 6)
     return phases
-
-
-def check_expressible(words: Sequence[str]) -> bool:
-    """Whether words can be told to an engine: its texts are UTF-8."""
-    try:
-        "".join(words).encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -16,7 +16,8 @@
     token-command=COMMAND   what prints a bearer token; words as a shell would split them, run without a shell
     header=NAME:VALUE       sent with every call; may be repeated
 
-Values are percent-encoded as in any URL: a space, which would end the entry, is %20.
+Values are percent-encoded as in any URL: a space, which would end the entry, is %20. An address that is given on a
+command line is seen by whoever lists processes: what is secret belongs into a file (token-file=), or into a setting.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ class EngineAddress:
 
     @property
     def target(self) -> str:
-        """What grpc connects to."""
+        """What a call says it is for: host and port."""
         return f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
 
 
@@ -111,7 +112,8 @@ def parse_engine(entry: str, most_slots: int) -> EngineAddress:
         raise ValueError("cert= and key= are given both, or none")
     if found.token_file and found.token_command:
         raise ValueError("a token comes from token-file= or from token-command=, not from both")
-    if (found.token_file or found.token_command) and not tls and not _is_loopback(address):
+    secret = found.token_file or found.token_command or any(header == "authorization" for header, _ in found.headers)
+    if secret and not tls and not _is_loopback(address):
         raise ValueError("a token would be sent in clear text: write reapis://")
     return found
 

@@ -3,37 +3,38 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Final
 
-import grpc
-
 from manycc.backends.base import State, Verdict
-from manycc.engine.action import OURS, Prepared, named_outputs, prepare, times_of
-from manycc.engine.address import INPUT, PROPERTY, EngineAddress
-from manycc.engine.cas import USUAL_BATCH, Cas, Offer, broken
+from manycc.backends.searched import Searched
+from manycc.engine.abilities import Abilities, abilities_of
+from manycc.engine.action import prepare
+from manycc.engine.address import INPUT, EngineAddress
+from manycc.engine.cas import Cas
 from manycc.engine.channel import CallFailed, Channel
-from manycc.engine.execute import LACKING, MAX_QUEUED_S, Executor, InputsLost
+from manycc.engine.execute import LACKING, MAX_QUEUED_S, Executor, InputsLost, Untaken
+from manycc.engine.mappable import refused
+from manycc.engine.mapping import Mapper, objection, target_there
 from manycc.engine.merkle import Trees
+from manycc.engine.outcome import check_worker, is_ours, outcome_of
+from manycc.engine.proving import PATIENCE_S, Proofs, Terms
+from manycc.engine.remembered import Remembered
+from manycc.engine.status import StatusCode
 from manycc.engine.trial import Trial
-from manycc.errors import BackendError, BackendGone, BackendRefused, CompilerError, NotDistributable
-from manycc.job import FILE, Input, Job, Outcome, OutputFile, Toolchain, Way
-from manycc.reapi.remote_execution_pb2 import Compressor, DigestFunction, GetCapabilitiesRequest
+from manycc.errors import BackendError, BackendGone, BackendRefused, NotDistributable
+from manycc.job import Input, Job, Outcome, Toolchain
+from manycc.reapi.remote_execution_pb2 import GetCapabilitiesRequest
 from manycc.reasons import Reason
 from manycc.toolchain.canaries import Canaries
-from manycc.wire import native
 
 log = logging.getLogger(__name__)
 
 RETRY_FIRST_S: Final = 1.0
 RETRY_LAST_S: Final = 30.0
-REFUSAL_S: Final = 60.0
-"""After this time a toolchain that was refused is tried again."""
-TRIAL_S: Final = 300.0
-"""How long a toolchain may take to be sent and tried."""
 TRIAL_QUEUED_S: Final = 15.0
 """A trial that no worker takes within this time shows that there is none for it."""
 HEARTBEATS: Final = 3
@@ -56,12 +57,14 @@ class EngineBackend:
         connect_timeout_s: float,
         job_timeout_s: float,
         silence_s: float,
+        remembered: Remembered | None = None,
+        searched: Searched | None = None,
     ) -> None:
+        """``searched`` tells where compilers here look for headers: without it, no job's paths are mapped."""
         self.name = address.name
         self.slots = slots
         self.release = ""
         self._address = address
-        self._trial = Trial(canaries)
         self._connect_timeout_s = connect_timeout_s
         self._job_timeout_s = job_timeout_s
         self._silence_s = silence_s
@@ -69,20 +72,21 @@ class EngineBackend:
         self._why = ""
         self._callbacks: list[Callable[[], None]] = []
         self._trees = Trees()
+        self._mapped_trees = Trees(target_there)
+        self._mapper = None if searched is None else Mapper(searched)
         self._channel: Channel | None = None
         self._cas: Cas | None = None
         self._executor: Executor | None = None
-        self._paths_known = True
+        self._able = Abilities()
         self._connecting: asyncio.Task[None] | None = None
         self._beating: asyncio.Task[None] | None = None
         self._retry: asyncio.TimerHandle | None = None
         self._retry_s = RETRY_FIRST_S
         self._rests_until = 0.0
         self._running: set[asyncio.Task[Any]] = set()
-        self._labels: dict[tuple[str, str], str] = {}
-        self._ways: dict[tuple[str, str], str] = {}
-        self._refusals: dict[tuple[str, str], tuple[str, float]] = {}
-        self._proving: dict[tuple[str, str], asyncio.Task[str]] = {}
+        self._proofs = Proofs(
+            address, Trial(canaries), self._try, self._held, self._changed, remembered or Remembered()
+        )
 
     # -- what the scheduler reads
 
@@ -103,29 +107,31 @@ class EngineBackend:
             callback()
 
     def refusal(self, toolchain: Toolchain) -> str:
-        sentence, at = self._refusals.get((toolchain.fingerprint, toolchain.driver), ("", 0.0))
-        return sentence if time.monotonic() - at < REFUSAL_S else ""
+        return self._proofs.refusal(toolchain)
 
     def proven(self, toolchain: Toolchain) -> bool:
-        return (toolchain.fingerprint, toolchain.driver) in self._ways
+        return self._proofs.terms(toolchain) is not None
 
     def verdict(self, toolchain: Toolchain) -> Verdict | None:
-        return self._verdict((toolchain.fingerprint, toolchain.driver))
+        return self._proofs.verdict(toolchain)
 
     def verdicts(self) -> list[Verdict]:
-        return [verdict for key in self._labels if (verdict := self._verdict(key)) is not None]
-
-    def _verdict(self, key: tuple[str, str]) -> Verdict | None:
-        if key in self._ways:
-            return Verdict(self._labels[key], "", Way.SHIPPED if self._ways[key] == INPUT else Way.SAME)
-        return Verdict(self._labels[key], self._refusals[key][0]) if key in self._refusals else None
+        return self._proofs.verdicts()
 
     def objection(self, job: Job) -> tuple[Reason, str] | None:
         """What an engine cannot be asked for: it is told the names of outputs, not what they begin with."""
-        if job.stems and self._ways.get((job.toolchain.fingerprint, job.toolchain.driver)) != PROPERTY:
+        terms = self._proofs.terms(job.toolchain)
+        if terms is None and self._address.toolchain != INPUT:
+            return None  # a trial tells on which terms it would be done
+        if terms is not None and terms.by_property:
+            return None  # workers of ours lay files out as nodes do
+        if job.stems:
             return Reason.NODE_REFUSED, "a remote execution engine must be told every output by name"
-        if job.toolchain.kind == "clang" and _has_twins(job):
-            return Reason.NODE_REFUSED, "it reads two equal files, which clang takes for one where an engine links them"
+        if job.inputs.twins:
+            return Reason.NODE_REFUSED, "it may read two equal files, which may be one file, or not equally old, there"
+        mapped = terms is not None and terms.mapped
+        if mapped and (sentence := objection(job)):
+            return Reason.NODE_REFUSED, sentence
         return None
 
     def unproven(self, job: Job) -> bool:
@@ -143,6 +149,8 @@ class EngineBackend:
         if self._state in (State.CONNECTING, State.READY):
             return
         self._stop_retry()
+        if self._connecting is not None:
+            self._connecting.cancel()  # it was found to be lost in the meantime
         self._state = State.CONNECTING
         self._connecting = asyncio.get_running_loop().create_task(self._connect())
 
@@ -157,11 +165,14 @@ class EngineBackend:
                 self._cas = Cas(self._channel, self._address.instance)
                 self._executor = Executor(self._channel, self._cas, self._address.instance)
             said = await self._ask(self._connect_timeout_s)
-            self._read(said)
+            able = abilities_of(said, self._address.compress)
         except BackendError as error:
-            await self._drop_channel()
+            if not self._running:  # jobs there find their way back by themselves, if the engine comes back soon
+                await self._drop_channel()
             self._down(error.detail)
             return
+        assert self._cas is not None  # noqa: S101 - made above
+        self._able, self._cas.offer, self.release = able, able.offer, able.release
         self._state = State.READY
         self._why = ""
         self._retry_s = RETRY_FIRST_S
@@ -171,26 +182,6 @@ class EngineBackend:
         assert self._channel is not None  # noqa: S101 - made above
         request = GetCapabilitiesRequest(instance_name=self._address.instance)
         return await self._channel.call(self._channel.capabilities.GetCapabilities, request, limit_s)
-
-    def _read(self, said: Any) -> None:
-        """Take note of what the engine can do. Raises BackendRefused."""
-        cache, execution = said.cache_capabilities, said.execution_capabilities
-        functions = {execution.digest_function, *execution.digest_functions, *cache.digest_functions}
-        if DigestFunction.SHA256 not in functions:
-            raise BackendRefused(Reason.NODE_REFUSED, "it does not name contents by SHA-256")
-        if not execution.exec_enabled:
-            raise BackendRefused(Reason.NODE_REFUSED, "it executes nothing for this user: it is only a cache")
-        assert self._cas is not None  # noqa: S101 - made above
-        most = int(cache.max_batch_total_size_bytes) - 128 * 1024
-        zstd = self._address.compress
-        self._cas.offer = Offer(
-            batch=min(USUAL_BATCH, most) if most > 0 else USUAL_BATCH,
-            batch_zstd=zstd and Compressor.ZSTD in cache.supported_batch_update_compressors,
-            stream_zstd=zstd and Compressor.ZSTD in cache.supported_compressors,
-        )
-        high = said.high_api_version
-        self._paths_known = (high.major, high.minor) >= (2, 1)
-        self.release = f"REAPI {high.major}.{high.minor}"
 
     def _stop_retry(self) -> None:
         if self._retry is not None:
@@ -207,8 +198,7 @@ class EngineBackend:
         self._retry_s = min(self._retry_s * 2, RETRY_LAST_S)
         if self._cas is not None:
             self._cas.forget()  # who knows what comes back
-        self._ways.clear()
-        self._refusals.clear()
+        self._proofs.clear()
         self._changed()
 
     def distrust(self, why: str) -> None:
@@ -237,68 +227,32 @@ class EngineBackend:
             try:
                 await self._ask(self._silence_s)
             except BackendError as error:
-                silent = isinstance(error, CallFailed) and error.code is grpc.StatusCode.DEADLINE_EXCEEDED
-                if not silent and not isinstance(error, BackendGone):
-                    continue  # it is there, whatever it thinks of the question
-                if silent:
-                    why = f"the engine was silent for {self._silence_s:g} s"
-                    self._down(why)
+                if isinstance(error, CallFailed) and error.code is StatusCode.DEADLINE_EXCEEDED:
+                    self._down(f"the engine was silent for {self._silence_s:g} s")
                     for task in tuple(self._running):
                         task.cancel()
                     return
+                # It is there, whatever it thinks of the question; or the line is cut, which its jobs see themselves.
 
     # -- toolchains
 
     async def prove(self, toolchain: Toolchain) -> str:
-        key = (toolchain.fingerprint, toolchain.driver)
-        self._labels.setdefault(key, f"{toolchain.label} ({toolchain.driver})")
-        if key in self._ways:
-            return ""
-        if sentence := self.refusal(toolchain):
-            return sentence
-        task = self._proving.get(key)
-        if task is None:
-            task = self._proving[key] = asyncio.get_running_loop().create_task(self._prove(toolchain, key))
-            task.add_done_callback(lambda done: self._proven(key, done))
-        return await asyncio.shield(task)
+        return await self._proofs.prove(toolchain, PATIENCE_S)
 
-    def _proven(self, key: tuple[str, str], task: asyncio.Task[str]) -> None:
-        self._proving.pop(key, None)
-        if not task.cancelled():
-            task.exception()  # every caller may have gone
+    async def proof(self, toolchain: Toolchain) -> str:
+        """As ``prove``, but "not yet" is no answer."""
+        return await self._proofs.prove(toolchain)
 
-    async def _prove(self, toolchain: Toolchain, key: tuple[str, str]) -> str:
-        chosen = self._address.toolchain
-        sentences = []
-        for way in (chosen,) if chosen in (INPUT, PROPERTY) else (PROPERTY, INPUT):
-            ours = way == PROPERTY and chosen != PROPERTY
-            try:
-                async with asyncio.timeout(TRIAL_S):
-                    job = await self._trial.job(toolchain)
-                    outcome = await self._run(job, way == PROPERTY, TRIAL_QUEUED_S, ours)
-                    sentence = await self._trial.verdict(toolchain, outcome)
-            except TimeoutError:
-                sentence = "a trial compile did not come to an end in time"
-            except (CompilerError, NotDistributable) as error:
-                sentence = str(error)
-            except BackendGone as error:
-                self._blame(error)
-                raise
-            except BackendError as error:
-                sentence = error.detail or error.what
-            if not sentence:
-                self._ways[key] = way
-                self._refusals.pop(key, None)
-                log.info("%s: serves %s, by %s", self.name, toolchain.label, way)
-                self._changed()
-                return ""
-            how = "sent along with the job" if way == INPUT else "left to workers that have it"
-            sentences.append(f"with the compiler {how}: {sentence}")
-        self._refusals[key] = ("; ".join(sentences), time.monotonic())
-        log.info("%s: does not serve %s: %s", self.name, toolchain.label, self._refusals[key][0])
-        asyncio.get_running_loop().call_later(REFUSAL_S, self._changed)
-        self._changed()
-        return self._refusals[key][0]
+    async def _try(self, job: Job, terms: Terms) -> Outcome:
+        """Do a trial. Raises BackendError."""
+        try:
+            return await self._watched(self._run(job, terms, TRIAL_QUEUED_S))
+        except BackendGone as error:
+            self._blame(error)
+            raise
+
+    def _held(self, toolchain: Toolchain) -> int:
+        return self._cas.held(toolchain.files) if self._cas is not None else 0
 
     # -- jobs
 
@@ -306,13 +260,23 @@ class EngineBackend:
         """An input's content changed: nothing is kept of it that could be wrong, for all is by content."""
 
     async def run(self, job: Job) -> Outcome:
-        sentence = await self.prove(job.toolchain)
+        sentence = await self.proof(job.toolchain)
         if sentence:
             raise BackendRefused(Reason.NO_TOOLCHAIN, sentence)
-        way = self._ways[job.toolchain.fingerprint, job.toolchain.driver]
+        terms = self._proofs.terms(job.toolchain)
+        if terms is None:  # in this moment
+            raise BackendGone(Reason.NODE_LOST, self._why or "whether it serves the compiler must be found out anew")
+        if (found := self.objection(job)) is not None:
+            raise BackendRefused(*found)
         try:
-            return await self._watched(self._run(job, way == PROPERTY, MAX_QUEUED_S))
+            return await self._watched(self._run(job, terms, MAX_QUEUED_S))
+        except Untaken as error:
+            why = f"{error.detail}: {terms.nobody}"
+            self._proofs.doubt(job.toolchain, terms, why)
+            raise BackendError(error.reason, why) from error
         except BackendError as error:
+            if error.reason is Reason.NO_TOOLCHAIN:
+                self._proofs.doubt(job.toolchain, terms, error.detail)
             self._blame(error)
             raise
 
@@ -339,106 +303,67 @@ class EngineBackend:
             log.info("%s: %s", self.name, error.detail)
             self._down(error.detail)
 
-    async def _run(self, job: Job, by_property: bool, queue_s: float, ours: bool = False) -> Outcome:
-        """Do a job. ``ours``: only workers of manycc's may, which have the very compiler. Raises BackendError."""
+    async def _run(self, job: Job, terms: Terms, queue_s: float) -> Outcome:
+        """Do a job. ``queue_s``: how long it may wait for a worker. Raises BackendError."""
+        if not terms.mapped:
+            return await self._run_there(job, terms, queue_s, self._trees)
+        try:
+            if self._mapper is None:
+                raise refused("and it is not known where the compiler here looks for headers")
+            mapped = await self._mapper.mapped(job)
+        except NotDistributable as error:
+            raise BackendRefused(error.reason, error.detail) from error
+        return mapped.back(await self._run_there(mapped.job, terms, queue_s, self._mapped_trees))
+
+    async def _run_there(self, job: Job, terms: Terms, queue_s: float, trees: Trees) -> Outcome:
         cas, executor = self._cas, self._executor
         if cas is None or executor is None or self._state is not State.READY:
             raise BackendGone(Reason.NODE_LOST, self._why)
         begun = time.monotonic()
         try:
-            prepared = prepare(job, self._trees, self._address, by_property, self._paths_known, self._job_timeout_s)
+            prepared = prepare(job, trees, self._address, terms.by_property, self._able.paths, self._job_timeout_s)
         except NotDistributable as error:
-            raise BackendRefused(error.reason, error.detail) from error
+            # Not to be told to an engine, but perhaps to a node.
+            raise BackendRefused(Reason.NODE_REFUSED, error.detail or error.what) from error
         phases = {"tree": time.monotonic() - begun}
         sent = prepared.action.size + prepared.command.size
-        fresh = False
+        fresh = not prepared.cacheable
         if prepared.cacheable:
             result = await executor.known_result(prepared)
-            if result is not None:
-                _check_worker(result, ours)
+            if result is not None and terms.ours and not is_ours(result):
+                fresh = True
+            elif result is not None:
                 try:
-                    return await self._outcome(job, prepared, result, True, phases, sent)
+                    outcome = await outcome_of(job, prepared, result, cas, True, phases)
+                    return replace(outcome, host=self.name, way=terms.way, sent=sent)
                 except CallFailed as error:
-                    if error.code is not grpc.StatusCode.NOT_FOUND:
+                    if error.code is not StatusCode.NOT_FOUND:
                         raise
                     fresh = True  # the engine dropped what its cache of results names
         needed = (prepared.command, prepared.action)
         mark = time.monotonic()
+        state = cas.state
         sent += await cas.ensure_tree(prepared.root, needed)
         phases["upload"] = time.monotonic() - mark
         try:
             result, cached = await executor.execute(prepared, self._job_timeout_s, queue_s, fresh)
         except BackendError as error:
-            lost = isinstance(error, InputsLost) or (isinstance(error, CallFailed) and error.code in LACKING)
-            if not lost and error.reason is not Reason.NODE_FAULT:
+            if not _may_lack(error):
                 raise
-            cas.forget()
-            again = await cas.ensure_tree(prepared.root, needed, ask=True)
-            if not lost and not again:
-                raise  # it has all it needs: the fault is another one
+            again = await cas.send_again(prepared.root, needed)
+            certain = isinstance(error, InputsLost) and error.certain
+            if not again and not certain and cas.state == state:
+                raise  # it has all it needs, and none of it was sent again for another job: the fault is another one
             log.info("%s: was sent %d bytes again: %s", self.name, again, error.detail)
             sent += again
             result, cached = await executor.execute(prepared, self._job_timeout_s, queue_s, fresh)
-        _check_worker(result, ours)
-        return await self._outcome(job, prepared, result, cached, phases, sent)
-
-    async def _outcome(
-        self, job: Job, prepared: Prepared, result: Any, cached: bool, phases: dict[str, float], sent: int
-    ) -> Outcome:
-        """What an engine's result is here. Raises BackendError."""
-        assert self._cas is not None  # noqa: S101 - there was a result
-        files = named_outputs(result, prepared.paths, job)
-        wanted = []
-        texts: dict[str, bytes] = {}
-        for name in ("stdout", "stderr"):
-            raw = getattr(result, f"{name}_raw")
-            digest = getattr(result, f"{name}_digest")
-            if not raw and digest.size_bytes:
-                if digest.size_bytes > native.MAX_TEXT:
-                    raise BackendError(Reason.NODE_FAULT, f"a {name} of {digest.size_bytes} bytes")
-                wanted.append(digest)
-            texts[name] = raw[: native.MAX_TEXT]
-        inline = {path: file.contents for path, file in files if file.contents}
-        wanted += [file.digest for path, file in files if path not in inline]
-        mark = time.monotonic()
-        received = int(result.ByteSize())
-        if wanted:
-            data, fetched = await self._cas.fetch(wanted, native.MAX_FILE)
-            received += fetched
-        else:
-            data = []
-        phases["fetch"] = time.monotonic() - mark
-        for name in ("stdout", "stderr"):
-            if not texts[name] and getattr(result, f"{name}_digest").size_bytes:
-                texts[name] = data.pop(0)
-        mode = 0o666 & ~job.umask
-        outputs = []
-        for path, file in files:
-            content = inline.get(path)
-            if content is None:
-                content = data.pop(0)
-            elif len(content) != file.digest.size_bytes or hashlib.sha256(content).hexdigest() != file.digest.hash:
-                raise broken("a file is not what its digest says")
-            outputs.append(OutputFile(path, mode, content, bytes.fromhex(file.digest.hash)))
-        if not 0 <= result.exit_code <= 255:
-            raise BackendError(Reason.COMPILER_KILLED, f"exit code {result.exit_code}")
-        times = {} if cached else times_of(result.execution_metadata)
-        way = self._ways.get((job.toolchain.fingerprint, job.toolchain.driver), "")
-        return Outcome(
-            reason=Reason.CACHED if cached else Reason.REMOTE,
-            host=self.name,
-            exit_code=result.exit_code,
-            stdout=texts["stdout"],
-            stderr=texts["stderr"],
-            outputs=outputs,
-            phases={name: round(seconds, 6) for name, seconds in {**phases, **times}.items()},
-            sent=sent,
-            received=received,
-            way=(Way.SHIPPED if way == INPUT else Way.SAME) if way else "",
-        )
+        check_worker(result, terms.ours)
+        outcome = await outcome_of(job, prepared, result, cas, cached, phases)
+        return replace(outcome, host=self.name, way=terms.way, sent=sent)
 
     async def close(self) -> None:
-        tasks = [task for task in (self._connecting, self._beating, *self._proving.values()) if task is not None]
+        await self._proofs.close()
+        tasks = [task for task in (self._connecting, self._beating) if task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -447,13 +372,8 @@ class EngineBackend:
         await self._drop_channel()
 
 
-def _check_worker(result: Any, ours: bool) -> None:
-    """An engine that does not heed properties runs a job anywhere, with whatever compiler is there."""
-    if ours and not result.execution_metadata.worker.startswith(OURS):
-        raise BackendRefused(Reason.NO_TOOLCHAIN, "its workers are not manycc's")
-
-
-def _has_twins(job: Job) -> bool:
-    """Whether two of a job's files have the same content."""
-    digests = [item.digest for item in job.inputs.items if item.kind == FILE]
-    return len(set(digests)) < len(digests)
+def _may_lack(error: BackendError) -> bool:
+    """Whether an engine may say this because it lacks a content that a job needs."""
+    if isinstance(error, InputsLost) or error.reason is Reason.NODE_FAULT:
+        return True
+    return isinstance(error, CallFailed) and error.code in LACKING

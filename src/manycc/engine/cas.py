@@ -15,13 +15,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-import grpc
 import zstandard
 
 from manycc.engine.channel import CallFailed, Channel
 from manycc.engine.merkle import Folder
-from manycc.engine.streams import Streams
-from manycc.errors import BackendError, BackendGone, InputsChanged, WireError
+from manycc.engine.status import StatusCode
+from manycc.engine.streams import Streams, expand
+from manycc.errors import BackendError, BackendGone, InputsChanged
+from manycc.job import ToolFile
 from manycc.reapi.remote_execution_pb2 import (
     BatchReadBlobsRequest,
     BatchUpdateBlobsRequest,
@@ -30,17 +31,16 @@ from manycc.reapi.remote_execution_pb2 import (
     FindMissingBlobsRequest,
 )
 from manycc.reasons import Reason
-from manycc.wire import native
 
 USUAL_BATCH: Final = 4 * 1024 * 1024 - 128 * 1024
-"""Bytes of a batch where the engine does not say: a message must stay below grpc's usual 4 MiB."""
+"""Bytes of a batch where the engine does not say: a message must stay below the 4 MiB that servers usually take."""
 PER_BLOB: Final = 128
 """About what a blob takes in a batch besides its content."""
 UNASKED: Final = 16 * 1024
 """Contents of so few bytes together are sent without asking which of them are there."""
 MAX_ASKED: Final = 10_000
 KNOWN_S: Final = 600.0
-"""How long the engine is trusted to have kept what it was seen to have."""
+"""How long the engine is trusted to have kept what it was seen to have; then all of it is asked about anew."""
 MAX_KNOWN: Final = 500_000
 UPLOADS: Final = 4
 """Batches and large files that are under way at the same time."""
@@ -49,6 +49,7 @@ IN_LOOP: Final = 256 * 1024
 """What is read, packed and hashed at once; more goes to a thread."""
 FIND_S: Final = 30.0
 BATCH_S: Final = 60.0
+_NO_STATE: Final = -1
 
 
 @dataclass(slots=True)
@@ -76,7 +77,7 @@ class Cas:
     def __init__(self, channel: Channel, instance: str) -> None:
         self._channel = channel
         self._instance = instance
-        self._known: dict[bytes, float] = {}
+        self._known: set[bytes] = set()
         self._sending: dict[bytes, asyncio.Future[bool]] = {}
         self._uploads = asyncio.Semaphore(UPLOADS)
         self._streams = Streams(channel, instance)
@@ -101,23 +102,27 @@ class Cas:
         if time.monotonic() - self._state_since > KNOWN_S:
             self.forget()
         state = self.state
-        wanted: dict[bytes, Content] = {content.digest: content for content in more}
-        fresh: list[Folder] = []
-        waiting = [root]
-        while waiting:
-            folder = waiting.pop()
-            if folder.known == state:
-                continue
-            fresh.append(folder)
-            wanted[folder.digest] = Content(folder.digest, folder.size, folder.data)
-            for file in folder.files:
-                wanted[file.digest] = Content(file.digest, file.size, path=file.path)
-            waiting += folder.folders
+        wanted, fresh = _tree(root, more, state)
         sent = await self.ensure(wanted.values(), ask)
         if self.state == state:
             for folder in fresh:
                 folder.known = state
         return sent
+
+    async def send_again(self, root: Folder, more: Sequence[Content] = ()) -> int:
+        """Have the engine hold a tree of which it seems to lack something, whatever is known of it.
+
+        The bytes that were sent; 0 if it has it all. Raises BackendError.
+        """
+        wanted, _ = _tree(root, more, _NO_STATE)
+        if not await self._missing(list(wanted.values())):
+            return 0
+        self.forget()
+        return await self.ensure_tree(root, more, ask=True)
+
+    def held(self, files: Iterable[ToolFile]) -> int:
+        """How many bytes of these files the engine is known to have."""
+        return sum(file.size for file in files if file.digest in self._known)
 
     async def ensure(self, contents: Iterable[Content], ask: bool = False) -> int:
         """Have the engine hold these contents; ``ask`` as above. The bytes that were sent. Raises BackendError."""
@@ -143,8 +148,7 @@ class Cas:
     def _note(self, contents: Iterable[Content]) -> None:
         if len(self._known) >= MAX_KNOWN:
             self.forget()
-        now = time.monotonic()
-        self._known.update((content.digest, now) for content in contents)
+        self._known.update(content.digest for content in contents)
 
     async def _send(self, contents: list[Content], ask: bool) -> int:
         if ask or sum(content.size for content in contents) > UNASKED:
@@ -270,8 +274,8 @@ class Cas:
             key = (blob.digest.hash, blob.digest.size_bytes)
             if key not in left:
                 raise broken("it sent a content that it was not asked for")
-            if blob.status.code == grpc.StatusCode.NOT_FOUND.value[0]:
-                raise CallFailed(grpc.StatusCode.NOT_FOUND, Reason.NODE_FAULT, "an output is not in the engine's store")
+            if blob.status.code == StatusCode.NOT_FOUND:
+                raise CallFailed(StatusCode.NOT_FOUND, Reason.NODE_FAULT, "an output is not in the engine's store")
             if blob.status.code:
                 raise BackendError(Reason.NODE_FAULT, f"the engine cannot give an output: {_said(blob.status)}")
             left.discard(key)
@@ -279,6 +283,23 @@ class Cas:
         if left:
             raise broken("it did not send what it was asked for")
         return int(answer.ByteSize())
+
+
+def _tree(root: Folder, more: Sequence[Content], state: int) -> tuple[dict[bytes, Content], list[Folder]]:
+    """The contents of a tree and further ones, but for the folders that are known in this state; and these folders."""
+    wanted: dict[bytes, Content] = {content.digest: content for content in more}
+    fresh: list[Folder] = []
+    waiting = [root]
+    while waiting:
+        folder = waiting.pop()
+        if folder.known == state:
+            continue
+        fresh.append(folder)
+        wanted[folder.digest] = Content(folder.digest, folder.size, folder.data)
+        for file in folder.files:
+            wanted[file.digest] = Content(file.digest, file.size, path=file.path)
+        waiting += folder.folders
+    return wanted, fresh
 
 
 def _name_of(data: bytes) -> str:
@@ -322,10 +343,7 @@ def _unpacked(blob: Any, size: int) -> bytes:
     """The content of one answer. Raises BackendGone."""
     data: bytes = blob.data
     if blob.compressor == Compressor.ZSTD:
-        try:
-            data = native.decompress(data, size)
-        except WireError as error:
-            raise broken(str(error)) from error
+        data = expand(data, size)
     elif blob.compressor != Compressor.IDENTITY:
         raise broken("it compressed a content in a way that it was not asked for")
     if len(data) != size:
@@ -334,7 +352,7 @@ def _unpacked(blob: Any, size: int) -> bytes:
 
 
 def _stored_not(status: Any) -> BackendError:
-    full = status.code == grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]
+    full = status.code == StatusCode.RESOURCE_EXHAUSTED
     return BackendError(Reason.NODE_DISK if full else Reason.NODE_FAULT,
                         f"the engine does not store an input: {_said(status)}")  # fmt: skip
 

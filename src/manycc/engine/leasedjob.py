@@ -24,7 +24,7 @@ from manycc.node import admission, tree
 from manycc.node.admission import Plan
 from manycc.node.messages import MAX_ARGUMENT_BYTES, MAX_ENV, JobMessage
 from manycc.node.toolchains import Served
-from manycc.node.tree import Entry, refused
+from manycc.node.tree import MAX_PATH, Entry, refused
 from manycc.reapi import remote_execution_pb2
 from manycc.reasons import Reason
 from manycc.wire import native
@@ -33,12 +33,24 @@ TOOLCHAIN: Final = "toolchain"
 DRIVER: Final = "MANYCC_DRIVER"
 TERMINAL: Final = "MANYCC_TERMINAL"
 OUTPUTS: Final = "MANYCC_OUTPUTS"
+MAX_PROPERTIES: Final = 64
 UMASK: Final = 0o022
 """Modes are the client's to set: it knows its own."""
+NOT_OURS: Final = (
+    "this worker compiles for manycc only, and the platform property toolchain, which names the compiler by its "
+    "fingerprint, is not set: use another instance of the engine than manycc's, or a property that its workers lack"
+)
 _OURS: Final = (DRIVER, TERMINAL, OUTPUTS, "PATH")
 """Variables that are not the compiler's. PATH is for workers of other kinds."""
 
 _re = remote_execution_pb2
+
+
+class NotOurs(BackendRefused):
+    """A job of somebody else's on a shared engine: properties that it does not name keep it from no worker."""
+
+    def __init__(self) -> None:
+        super().__init__(Reason.NODE_REFUSED, NOT_OURS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,21 +71,28 @@ class Wanted:
 
 
 def read(action: _re.Action, command: _re.Command) -> Wanted:
-    """Look at every field. Raises BackendRefused."""
-    properties = {one.name: one.value for one in (*command.platform.properties, *action.platform.properties)}
+    """Look at every field. Raises NotOurs, BackendRefused."""
+    told = command.platform, action.platform
+    if sum(len(one.properties) for one in told) > MAX_PROPERTIES:
+        raise refused("the job has too many platform properties")
+    if len(command.arguments) > native.MAX_ARGS or len(command.environment_variables) > MAX_ENV:
+        raise refused("the command has too many words or variables")
+    properties = {one.name: one.value for platform in told for one in platform.properties}
     fingerprint = properties.get(TOOLCHAIN, "")
     if not fingerprint:
-        raise refused("the platform property toolchain, which names the compiler by its fingerprint, is not set")
+        raise NotOurs
     argv = tuple(command.arguments)
     env = {one.name: one.value for one in command.environment_variables}
-    if not argv or len(argv) > native.MAX_ARGS or len(env) > MAX_ENV:
-        raise refused("the command has no words, too many of them, or too many variables")
+    if not argv:
+        raise refused("the command has no words")
     texts = [*argv, *env, *env.values()]
     if sum(map(len, texts)) > MAX_ARGUMENT_BYTES or any("\0" in text for text in texts):
         raise refused("the command is too long, or holds a NUL")
     folder = command.working_directory.strip("/")
     cwd = "/" + folder
     driver = env.get(DRIVER, argv[0])
+    if max(len(cwd), len(driver)) > MAX_PATH:
+        raise refused("the working folder, or the compiler's path, is too long")
     named = list(command.output_paths) or [*command.output_files]
     if len(named) > native.MAX_OUTPUTS or sum(map(len, named)) > MAX_ARGUMENT_BYTES:
         raise refused("the command names too many outputs")

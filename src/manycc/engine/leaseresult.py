@@ -12,7 +12,7 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from manycc.engine.action import OURS
 from manycc.engine.contents import Contents, ContentsMissing, Named, name_of
-from manycc.engine.leasedjob import Wanted
+from manycc.engine.leasedjob import NotOurs, Wanted
 from manycc.errors import BackendError
 from manycc.node.executor import Result
 from manycc.node.outputs import Produced, close_all
@@ -26,7 +26,7 @@ INLINE: Final = 64 * 1024
 _CODES: Final = {
     Reason.NODE_REFUSED: code_pb2.INVALID_ARGUMENT,
     Reason.PROTOCOL: code_pb2.INVALID_ARGUMENT,
-    Reason.NO_TOOLCHAIN: code_pb2.FAILED_PRECONDITION,
+    Reason.NO_TOOLCHAIN: code_pb2.UNIMPLEMENTED,
     Reason.NODE_LOST: code_pb2.UNAVAILABLE,
     Reason.NODE_TIMEOUT: code_pb2.UNAVAILABLE,
     Reason.NODE_BUSY: code_pb2.UNAVAILABLE,
@@ -34,7 +34,8 @@ _CODES: Final = {
     Reason.NODE_DISK: code_pb2.UNAVAILABLE,
     Reason.NODE_FAULT: code_pb2.INTERNAL,
 }
-"""BuildGrid gives UNAVAILABLE and INTERNAL to another worker, and tells the client all others."""
+"""BuildGrid gives UNAVAILABLE and INTERNAL to another worker, and tells the client all others. FAILED_PRECONDITION is
+not among them: it says that inputs are missing, and makes clients send them again."""
 
 _re = remote_execution_pb2
 
@@ -93,6 +94,8 @@ async def result_of(
 
 def refusal(error: BackendError) -> status_pb2.Status:
     """The status of a job that this node did not do."""
+    if isinstance(error, NotOurs):
+        return unavailable(error.detail)  # another worker may be for such jobs
     code = _CODES.get(error.reason, code_pb2.RESOURCE_EXHAUSTED)
     return status_pb2.Status(code=code, message=f"{error.reason.sentence}: {error.detail}"[:2000])
 

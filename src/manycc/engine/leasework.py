@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import time
+from collections import OrderedDict
 from collections.abc import Hashable, Iterable
 from typing import Final, NamedTuple
 
@@ -16,6 +18,7 @@ from manycc.engine.contents import Contents, ContentsMissing, named
 from manycc.engine.inputroot import InputRoots
 from manycc.engine.leasedjob import plan, read
 from manycc.engine.leaseresult import missing, refusal, result_of
+from manycc.engine.workerid import WorkerId
 from manycc.errors import BackendError, BackendRefused
 from manycc.node.executor import Executor
 from manycc.node.text import plain
@@ -24,6 +27,7 @@ from manycc.reasons import Reason
 from manycc.store.store import Store
 
 MAX_JOB_S: Final = 24 * 3600.0
+MAX_PEAKS: Final = 10_000
 
 _re = remote_execution_pb2
 
@@ -39,7 +43,9 @@ class Done(NamedTuple):
 class Work:
     """Does the jobs of one engine with a node's own executor."""
 
-    def __init__(self, store: Store, executor: Executor, compilers: Compilers, contents: Contents, worker: str) -> None:
+    def __init__(
+        self, store: Store, executor: Executor, compilers: Compilers, contents: Contents, worker: WorkerId
+    ) -> None:
         """``worker`` is what the engine calls this one."""
         self._store = store
         self._executor = executor
@@ -47,6 +53,8 @@ class Work:
         self._contents = contents
         self._roots = InputRoots(contents)
         self._worker = worker
+        self._peaks: OrderedDict[tuple[str, str], int] = OrderedDict()
+        """Bytes of memory that a compiler took for a source: what clients know of that, engines have no word for."""
 
     async def do(self, payload: AnyMessage, owner: Hashable) -> Done:
         """Do a lease's job. Cancelling kills the compiler, and is over when it is gone."""
@@ -91,6 +99,8 @@ class Work:
         entries = await self._roots.entries(named(action.input_root_digest))
         served = await self._compilers.served(wanted.fingerprint, wanted.driver, entries)
         planned = plan(wanted, served, entries, cached=not action.do_not_cache)
+        source = planned.source
+        planned = dataclasses.replace(planned, expected_rss=self._peaks.get((wanted.fingerprint, source), 0))
         fetched = started
 
         async def fetch(lacking: Iterable[tuple[bytes, int]]) -> None:
@@ -99,5 +109,12 @@ class Work:
             fetched = time.time()
 
         result = await self._executor.run(planned, owner, fetch)
-        made = await result_of(result, wanted, self._contents, self._worker, started, fetched)
-        return plain(planned.source), made
+        self._learn((wanted.fingerprint, source), int(result.info.get("rss", 0)))
+        made = await result_of(result, wanted, self._contents, str(self._worker), started, fetched)
+        return plain(source), made
+
+    def _learn(self, job: tuple[str, str], peak: int) -> None:
+        self._peaks.pop(job, None)
+        self._peaks[job] = peak
+        if len(self._peaks) > MAX_PEAKS:
+            self._peaks.popitem(last=False)

@@ -2,16 +2,17 @@
 
 The input root stands for the root of the file system, so that every path is the client's own. A folder whose
 entries are those of an earlier job is the same object, down to its digest and to whether the engine is known to have
-it: of a job like the one before, only the folders above the source that changed are made anew.
+it: of a job like the one before, only the folders above the source that changed are made anew, and looked at.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from typing import Final
 
 from manycc.errors import NotDistributable
+from manycc.inputs.manifest import Items
 from manycc.job import FILE, FOLDER, LINK, Input, Toolchain
 from manycc.reapi.remote_execution_pb2 import Digest, Directory
 from manycc.reasons import Reason
@@ -20,8 +21,11 @@ from manycc.toolchain.identity import tool_path
 TMP: Final = "/tmp"  # noqa: S108 - within the worker's root
 RESERVED: Final = ("/dev", "/proc", "/sys")
 """A worker has its own of these."""
-MAX_NODES: Final = 50_000
-"""Folders that are remembered, over all jobs."""
+MAX_WEIGHT: Final = 32_000_000
+"""About how many bytes are remembered of folders, over all jobs."""
+PER_FOLDER: Final = 800
+PER_ENTRY: Final = 40
+"""About what a folder takes, and each entry of it, besides the listing itself."""
 MAX_TOOLCHAINS: Final = 32
 MAX_ROOTS: Final = 512
 """Input roots that are remembered with the very list of inputs they were made of: those of jobs done again."""
@@ -63,14 +67,34 @@ class Tools:
 NO_TOOLS: Final = Tools(Toolchain("", "", "", "", "", "", (), (), {}))
 
 
+def _target_of(link: Input) -> str:
+    return link.target
+
+
+class _Part:
+    """What jobs share of their input roots: the tree of a toolchain and of headers that rest."""
+
+    __slots__ = ("below", "done", "leaves", "shared")
+
+    def __init__(self, shared: Sequence[Input], leaves: dict[str, list[Input]]) -> None:
+        self.shared = shared
+        self.leaves = leaves  # what lies directly in each folder, besides folders
+        self.below: dict[str, set[str]] = {}  # the folders in each folder
+        self.done: dict[str, Folder] = {}
+
+
 class Trees:
     """Makes input roots, and remembers folders."""
 
-    def __init__(self) -> None:
-        self._folders: dict[str, dict[tuple[object, ...], Folder]] = {}
-        self._count = 0
+    def __init__(self, target_of: Callable[[Input], str] = _target_of) -> None:
+        """``target_of``: what a link is told to lead to."""
+        self._target_of = target_of
+        self._folders: dict[tuple[object, ...], Folder] = {}
+        self._parts: dict[tuple[int, Tools], _Part] = {}
         self._tools: dict[tuple[str, str], Tools] = {}
         self._roots: dict[tuple[int, Tools, tuple[str, ...]], tuple[Sequence[Input], Folder]] = {}
+        self.weight = 0
+        """About how many bytes are remembered."""
         self.made = 0
         """Folders that had to be made, that is: were not known."""
 
@@ -93,71 +117,93 @@ class Trees:
         known = self._roots.get(key)
         if known is not None and known[0] is items:
             return known[1]
-        root = self._assemble(self._placed(items, folders, tools), tools)
+        own, shared = (items.own, items.shared) if isinstance(items, Items) else (items, ())
+        part = self._part(shared, tools)
+        root = self._grown(part, _placed(own, folders, tools.paths), tools)["/"]
         if len(self._roots) >= MAX_ROOTS:
             del self._roots[next(iter(self._roots))]
         self._roots[key] = (items, root)
+        if self.weight > MAX_WEIGHT:  # all of it: whatever were kept would hold most of the rest
+            self._folders.clear()
+            self._parts.clear()
+            self._roots.clear()
+            self.weight = 0
         return root
 
-    @staticmethod
-    def _placed(items: Iterable[Input], folders: Iterable[str], tools: Tools) -> dict[str, list[Input]]:
-        """What lies directly in each folder."""
-        placed: dict[str, list[Input]] = {}
-        own = tools.paths
-        for item in items:
-            path = item.path
-            if path in own:
-                continue
-            parent = path if item.kind == FOLDER else (path.rpartition("/")[0] or "/")
-            found = placed.get(parent)
-            if found is None:
-                found = placed[parent] = []
-            if item.kind != FOLDER:
-                found.append(item)
-        for parent in folders:
-            placed.setdefault(parent, [])
-        placed.setdefault(TMP, [])
-        for parent, more in tools.placed.items():
-            placed[parent] = placed[parent] + more if parent in placed else more
-        return placed
+    def _part(self, shared: Sequence[Input], tools: Tools) -> _Part:
+        key = (id(shared), tools)
+        part = self._parts.get(key)
+        if part is None or part.shared is not shared:
+            placed = _placed(shared, (TMP,), tools.paths)
+            for path, more in tools.placed.items():
+                placed[path] = placed[path] + more if path in placed else more
+            part = _Part(shared, {})
+            part.done = self._grown(part, placed, tools)
+            part.leaves = placed
+            for path in part.done:
+                if path != "/":
+                    part.below.setdefault(_parent(path), set()).add(path)
+            self._parts[key] = part
+            self.weight += PER_ENTRY * len(shared) + PER_FOLDER * len(part.done)
+        return part
 
-    def _assemble(self, placed: dict[str, list[Input]], tools: Tools) -> Folder:
-        paths = {"/", *placed}
+    def _grown(self, part: _Part, placed: dict[str, list[Input]], tools: Tools) -> dict[str, Folder]:
+        """A part with more in it: those of its folders that are other ones then, and new ones, by path."""
+        inner: dict[str, set[str]] = {"/": set()}
         for path in placed:
-            while (path := path.rpartition("/")[0] or "/") not in paths:
-                paths.add(path)
-        below: dict[str, list[str]] = {path: [] for path in paths}
-        for path in paths:
+            while path not in inner:
+                inner[path] = set()
+                path = _parent(path)
+        for path in inner:
             if path != "/":
-                below[path.rpartition("/")[0] or "/"].append(path)
+                inner[_parent(path)].add(path)
         done: dict[str, Folder] = {}
-        for path in sorted(below, key=len, reverse=True):  # whatever lies below has the longer path
+        for path in sorted(inner, key=len, reverse=True):  # whatever lies below has the longer path
             if path in RESERVED:
                 raise _fault(f"{path} is the worker's own")
-            done[path] = self._folder(path, placed.get(path, ()), below[path], done, tools)
-        return done["/"]
+            leaves = [*part.leaves.get(path, ()), *placed.get(path, ())]
+            names = inner[path] | part.below.get(path, set())
+            folders = {name: done.get(name) or part.done[name] for name in names}
+            done[path] = self._folder(path, leaves, folders, tools)
+        return done
 
-    def _folder(
-        self, path: str, leaves: Sequence[Input], names: Sequence[str], done: dict[str, Folder], tools: Tools
-    ) -> Folder:
-        inner = [done[name] for name in names]
-        key = (frozenset(leaves), frozenset(inner))
-        known = self._folders.get(path)
-        if known is None:
-            known = self._folders[path] = {}
-        found = known.get(key)
+    def _folder(self, path: str, leaves: Sequence[Input], folders: dict[str, Folder], tools: Tools) -> Folder:
+        key = (path, frozenset(leaves), frozenset(folders.values()))
+        found = self._folders.get(key)
         if found is None:
-            if self._count >= MAX_NODES:
-                self._folders.clear()
-                self._count = 0
-                known = self._folders[path] = {}
-            found = known[key] = _make(path, leaves, list(zip(names, inner, strict=True)), tools)
-            self._count += 1
+            found = self._folders[key] = _make(path, leaves, sorted(folders.items()), tools, self._target_of)
+            self.weight += PER_FOLDER + found.size + PER_ENTRY * (len(leaves) + len(folders))
             self.made += 1
         return found
 
 
-def _make(path: str, leaves: Sequence[Input], inner: list[tuple[str, Folder]], tools: Tools) -> Folder:
+def _placed(items: Iterable[Input], folders: Iterable[str], but: Container[str]) -> dict[str, list[Input]]:
+    """What lies directly in each folder, without some paths."""
+    placed: dict[str, list[Input]] = {folder: [] for folder in folders}
+    for item in items:
+        path = item.path
+        if path in but:
+            continue
+        parent = path if item.kind == FOLDER else _parent(path)
+        found = placed.get(parent)
+        if found is None:
+            found = placed[parent] = []
+        if item.kind != FOLDER:
+            found.append(item)
+    return placed
+
+
+def _parent(path: str) -> str:
+    return path.rpartition("/")[0] or "/"
+
+
+def _make(
+    path: str,
+    leaves: Sequence[Input],
+    inner: list[tuple[str, Folder]],
+    tools: Tools,
+    target_of: Callable[[Input], str],
+) -> Folder:
     directory = Directory()
     names: set[str] = set()
     try:
@@ -165,13 +211,13 @@ def _make(path: str, leaves: Sequence[Input], inner: list[tuple[str, Folder]], t
             name = item.path.rpartition("/")[2]
             _check(path, name, names)
             if item.kind == LINK:
-                directory.symlinks.add(name=name, target=item.target)
+                directory.symlinks.add(name=name, target=target_of(item))
             else:
                 executable = item in tools.executable
                 directory.files.add(
                     name=name, digest=Digest(hash=item.digest.hex(), size_bytes=item.size), is_executable=executable
                 )
-        for place, folder in sorted(inner, key=lambda pair: pair[0]):
+        for place, folder in inner:
             name = place.rpartition("/")[2]
             _check(path, name, names)
             directory.directories.add(name=name, digest=Digest(hash=folder.digest.hex(), size_bytes=folder.size))

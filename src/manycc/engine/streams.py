@@ -1,4 +1,7 @@
-"""Contents too large for a batch: the ByteStream service, both ways, going on after a line that broke."""
+"""Contents too large for a batch: the ByteStream service, both ways, going on after a line that broke.
+
+For the client, and for workers: both send files that are hashed on the way.
+"""
 
 from __future__ import annotations
 
@@ -9,16 +12,16 @@ import uuid
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
-import grpc
 import zstandard
 
-from manycc.engine.channel import CallFailed, Channel, translated
+from manycc.engine.channel import CallFailed, Channel, passing
 from manycc.errors import BackendError, BackendGone, InputsChanged
 from manycc.reapi.bytestream_pb2 import QueryWriteStatusRequest, ReadRequest, WriteRequest
 from manycc.reasons import Reason
 
 PIECE: Final = 1024 * 1024
-ATTEMPTS: Final = 3
+PAUSES_S: Final = (0.5, 2.0)
+"""Before a stream that broke is taken up again."""
 STATUS_S: Final = 10.0
 LEAST_S: Final = 60.0
 SLOWEST: Final = 256 * 1024
@@ -35,41 +38,39 @@ class Streams:
     async def write(self, digest: bytes, size: int, data: bytes | None, path: str, compress: bool) -> int:
         """Send one; the bytes sent. Raises BackendError, InputsChanged.
 
-        What is sent plain goes on where the engine says it stopped; what is compressed is begun anew.
+        What is sent plain goes on where the engine says it stopped; what is compressed is begun anew. Everything is
+        read again from the start each time, and checked.
         """
         kind = "compressed-blobs/zstd" if compress else "blobs"
-        sent = 0
-        offset = 0
         name = ""
-        for attempt in range(1, ATTEMPTS + 1):
-            if not name or compress:
-                name = f"{self._prefix}uploads/{uuid.uuid4()}/{kind}/{digest.hex()}/{size}"
-            source = _Source(digest, size, data, path)
-            requests = source.compressed(name) if compress else source.plain(name, offset)
+        sources: list[_Source] = []
+        limit_s = LEAST_S + size / SLOWEST
+        for pause in (*PAUSES_S, None):
             try:
-                metadata = await self._channel.metadata()
-                call = self._channel.bytes.Write(requests, timeout=LEAST_S + size / SLOWEST, metadata=metadata)
-                try:
-                    answer = await call
-                finally:
-                    call.cancel()
-            except (grpc.aio.AioRpcError, grpc.aio.UsageError) as error:
-                source.raise_if_changed()
-                failure = translated(error)
-                if not isinstance(failure, BackendGone) or attempt == ATTEMPTS:
-                    raise failure from error
-                offset = 0 if compress else await self._committed(name, size)
+                offset = await self._committed(name, size) if name and not compress else 0
+                if not name or compress:
+                    name = f"{self._prefix}uploads/{uuid.uuid4()}/{kind}/{digest.hex()}/{size}"
+
+                def requests(name: str = name, offset: int = offset) -> AsyncIterator[WriteRequest]:
+                    sources.append(_Source(digest, size, data, path))
+                    return sources[-1].compressed(name) if compress else sources[-1].plain(name, offset)
+
+                answer = await self._channel.send(self._channel.bytes.Write, requests, limit_s)
+            except BackendError as error:
+                if sources:
+                    sources[-1].raise_if_changed()
+                if pause is None or not passing(error):
+                    raise
+                await asyncio.sleep(pause)
                 continue
-            finally:
-                sent += source.sent
-            source.raise_if_changed()
-            if answer.committed_size not in ((size, -1, source.sent) if compress else (size,)):
+            sources[-1].raise_if_changed()
+            if answer.committed_size not in ((size, -1, sources[-1].sent) if compress else (size,)):
                 raise BackendError(Reason.NODE_FAULT, "the engine took only part of a content")
-            return sent
+            return sum(source.sent for source in sources)
         raise AssertionError("not reached")
 
     async def _committed(self, name: str, size: int) -> int:
-        """How much of an upload that broke off the engine has."""
+        """How much of an upload that broke off the engine has. Raises BackendGone."""
         try:
             request = QueryWriteStatusRequest(resource_name=name)
             answer = await self._channel.call(self._channel.bytes.QueryWriteStatus, request, STATUS_S)
@@ -84,7 +85,7 @@ class Streams:
         most = size + size // 64 + PIECE if compressed else size  # what cannot be compressed grows a little
         taken = bytearray()
         received = 0
-        for attempt in range(1, ATTEMPTS + 1):
+        for pause in (*PAUSES_S, None):
             if compressed:
                 taken.clear()  # offsets are those of the content, not of what is on the wire
             request = ReadRequest(resource_name=resource, read_offset=len(taken))
@@ -94,21 +95,22 @@ class Streams:
                     taken += answer.data
                     if len(taken) > most:
                         raise BackendGone(Reason.PROTOCOL, "the engine sent more of a content than it has")
-            except BackendGone as error:
-                if error.reason is not Reason.NODE_LOST or attempt == ATTEMPTS:
+            except BackendError as error:
+                if pause is None or not passing(error):
                     raise
+                await asyncio.sleep(pause)
                 continue
             break
-        data = await asyncio.to_thread(_expand, taken, size) if compressed else bytes(taken)
+        data = await asyncio.to_thread(expand, taken, size) if compressed else bytes(taken)
         if len(data) != size:
             raise BackendGone(Reason.PROTOCOL, "the engine sent less of a content than it said")
         return data, received
 
 
-def _expand(data: bytearray, size: int) -> bytes:
-    """What was compressed, at most a byte more than ``size``. Raises BackendGone."""
+def expand(data: bytes | bytearray, size: int) -> bytes:
+    """What was compressed, in one frame or several; at most a byte more than ``size``. Raises BackendGone."""
     try:
-        with zstandard.ZstdDecompressor().stream_reader(data) as reader:
+        with zstandard.ZstdDecompressor().stream_reader(data, read_across_frames=True) as reader:
             return bytes(reader.read(size + 1))
     except zstandard.ZstdError as error:
         raise BackendGone(Reason.PROTOCOL, f"the engine sent what cannot be expanded: {error}") from error
@@ -167,7 +169,12 @@ class _Source:
             return
         try:
             while True:
-                piece = await asyncio.to_thread(_next, fd, running)
+                reading = asyncio.ensure_future(asyncio.to_thread(_next, fd, running))
+                try:
+                    piece = await asyncio.shield(reading)
+                finally:
+                    if not reading.done():  # the file must not be closed under it: its number may be another's then
+                        await asyncio.wait([reading])
                 place += len(piece)
                 last = place >= self._size
                 if not piece or place > self._size or (last and running.digest() != self._digest):

@@ -7,6 +7,7 @@ import contextlib
 import os
 import re
 import shlex
+import signal
 import time
 from typing import Final
 
@@ -35,12 +36,14 @@ class Credentials:
         self._current: Metadata = self._always
         self._read_at = float("-inf")
         self._state: tuple[int, int, int] | None = None
+        self._taken = False  # there is a token, and the engine has not refused it
         self._lock = asyncio.Lock()
 
     def refused(self) -> None:
         """The engine did not take the token: get another one before the next call."""
         self._read_at = float("-inf")
         self._state = None
+        self._taken = False
 
     async def metadata(self) -> Metadata:
         """What to send with a call. Raises BackendRefused if there is no token to be had."""
@@ -55,12 +58,16 @@ class Credentials:
         return self._current
 
     async def _renew(self) -> None:
-        text = self._from_file() if self._address.token_file else await self._from_command()
-        if text is not None:
-            found = _TOKEN.fullmatch(text.strip())
-            if found is None:
-                raise _refusal("what was given as a token is empty, or no token")
-            self._current = (*self._always, ("authorization", f"Bearer {found[0].decode('ascii')}"))
+        try:
+            text = await (self._from_command() if self._address.token_command else asyncio.to_thread(self._from_file))
+            if text is not None:
+                self._current = (*self._always, ("authorization", f"Bearer {_checked(text)}"))
+                self._taken = True
+        except BackendRefused:
+            if not self._taken:
+                raise
+            # A file is away for a moment while it is replaced: the token from before is good until it is refused.
+            self._state = None
         self._read_at = time.monotonic()
 
     def _from_file(self) -> bytes | None:
@@ -73,7 +80,7 @@ class Credentials:
                 if state == self._state:
                     return None
                 self._state = state
-                return file.read(MAX_TOKEN)
+                return file.read(MAX_TOKEN + 1)
         except OSError as error:
             raise _refusal(f"the token file {path} cannot be read: {error.strerror}") from error
 
@@ -81,25 +88,43 @@ class Credentials:
         try:
             words = shlex.split(self._address.token_command)
             child = await asyncio.create_subprocess_exec(
-                *words, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, limit=MAX_TOKEN
+                *words, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, start_new_session=True
             )
         except (OSError, ValueError) as error:
             raise _refusal(f"the token command cannot be run: {error}") from error
         assert child.stdout is not None  # noqa: S101 - it was asked for
+        code = None
         try:
             async with asyncio.timeout(COMMAND_S):
-                text = await child.stdout.read(MAX_TOKEN)
+                text = await _to_the_end(child.stdout)
                 code = await child.wait()
         except TimeoutError:
             raise _refusal(f"the token command gave no token within {COMMAND_S:.0f} s") from None
         finally:
-            if child.returncode is None:
+            if code is None:
                 with contextlib.suppress(ProcessLookupError):
-                    child.kill()
+                    os.killpg(child.pid, signal.SIGKILL)
                 await child.wait()
         if code:
             raise _refusal(f"the token command failed (exit code {code})")
         return text
+
+
+async def _to_the_end(stream: asyncio.StreamReader) -> bytes:
+    """All that comes. Raises BackendRefused if that is more than a token may be."""
+    try:
+        await stream.readexactly(MAX_TOKEN + 1)
+    except asyncio.IncompleteReadError as error:
+        return error.partial
+    raise _refusal(f"what was given as a token is longer than {MAX_TOKEN} bytes")
+
+
+def _checked(text: bytes) -> str:
+    """A token out of what was read. Raises BackendRefused."""
+    found = _TOKEN.fullmatch(text.strip())
+    if found is None or len(text) > MAX_TOKEN:
+        raise _refusal("what was given as a token is empty, or no token")
+    return found[0].decode("ascii")
 
 
 def _refusal(sentence: str) -> BackendRefused:

@@ -26,7 +26,7 @@ from manycc.inputs.includes import DefaultFolders
 from manycc.inputs.manifest import Items, Manifest, SteadyParts, unchanged
 from manycc.inputs.opened import OpenedMemory
 from manycc.inputs.resolve import Resolver
-from manycc.inputs.scan import VOLATILE
+from manycc.inputs.scan import FAR, VOLATILE
 from manycc.inputs.search import Search
 from manycc.inputs.shelf import Shelves
 from manycc.inputs.watch import Watcher
@@ -199,7 +199,9 @@ class Collector:
             del closure.folders[folder]
         items = Items((*files, *closure.items), steady.files)
         volatile = search.volatile or bool(closure.flags & VOLATILE)
-        inputs = Inputs(items, search.how, search.complete, volatile, search.sets_options(closure))
+        twins = bool(search.twins)
+        far = bool(closure.flags & FAR)
+        inputs = Inputs(items, search.how, search.complete, volatile, search.sets_options(closure), twins, far)
         return Manifest(inputs, tuple(files), tuple(closure.folders), steady, search.twins)
 
     async def _set_of(

@@ -30,6 +30,10 @@ IMPORT: Final = 32
 """Has an #import, which makes any file one to be included once."""
 OPTIONS: Final = 64
 """May set options for its own code (#pragma GCC optimize, the attributes optimize and target)."""
+FAR: Final = 128
+"""Asks whether a file exists that it names from the root, or by "..": what the file is, is not all that counts."""
+SYSTEM: Final = 256
+"""May say of itself that it is a system header, wherever it lies."""
 EXISTS_NAME: Final = "name"
 EXISTS_WRAPPER: Final = "wrapper"
 EXISTS_UNKNOWN: Final = "?"
@@ -166,6 +170,8 @@ def scan(data: bytes) -> Scan:
             found.computed[b"?"] = None
         if b"once" in text and _ONCE.search(text):
             found.flags |= ONCE
+        if b"system_header" in text:
+            found.flags |= SYSTEM
         if sets_options(text):
             found.flags |= OPTIONS
     return found.result()
@@ -237,6 +243,8 @@ class _Found:
         for match in _HAS.finditer(text):
             word, bracket, quoted, angled, name, closing = match.groups()
             if bracket is not None and (quoted is not None or angled is not None):
+                if is_far(_text(quoted if quoted is not None else angled)):
+                    self.flags |= FAR
                 if word == b"embed":
                     self.data[quoted if quoted is not None else angled] = None
                 elif quoted is not None:
@@ -284,6 +292,11 @@ class _Found:
                 (self.binaries if word.lower() == b"incbin" else self.sources)[name] = None
             elif (computed or word.lower() == b"incbin") and not _in_comment(text, match.start()):
                 self.flags |= INCBIN
+
+
+def is_far(name: str) -> bool:
+    """Whether a name may lead out of the folders that are searched (see ``FAR``)."""
+    return name.startswith("/") or ".." in name
 
 
 def plain_identifier(name: bytes) -> bytes:

@@ -26,7 +26,7 @@ from manycc.inputs.manifest import Manifest
 from manycc.inputs.opened import Opened, OpenedMemory
 from manycc.inputs.preprocess import opened_files
 from manycc.inputs.resolve import Node
-from manycc.inputs.scan import INCBIN, OPTIONS, PCH, TIMESTAMP, sets_options
+from manycc.inputs.scan import FAR, INCBIN, OPTIONS, PCH, TIMESTAMP, is_far, sets_options
 from manycc.inputs.twins import Twins
 from manycc.job import Toolchain
 from manycc.reasons import Reason
@@ -196,6 +196,8 @@ class Search:
                         raise NotDistributable(
                             Reason.INPUTS_UNKNOWN, f"computed __has_include({text}) in {node.entry.path}"
                         )
+                    if any(is_far(name) for _, name in bodies):
+                        closure.flags |= FAR
                     self._extend(closure, _spelled(node, bodies))
             if len(closure.nodes) == size:
                 return understood

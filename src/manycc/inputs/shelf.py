@@ -19,7 +19,7 @@ import time
 import zlib
 from typing import Final
 
-FORMAT: Final = 3
+FORMAT: Final = 4
 """Raise it when a value's form changes: files of another format are replaced without a word."""
 
 MAX_PENDING: Final = 4096

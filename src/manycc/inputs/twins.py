@@ -35,6 +35,10 @@ class Twins:
         self._groups = groups
         self.identities = self._look()
 
+    def __bool__(self) -> bool:
+        """Whether there are any."""
+        return bool(self._groups)
+
     def unchanged(self) -> bool:
         """Whether those are still the same that were the same."""
         try:

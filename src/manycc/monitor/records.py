@@ -19,7 +19,7 @@ tried                 [[host, reason, detail], …]: nodes that failed before th
 exit                  exit code of a job that a node answered; null or absent otherwise
 how, inputs           how the inputs were found (manifest, scan, scan+M) and how many there are
 phases                seconds by phase: prepare, queue, remote, write, local, total
-node                  what the node says: cpu, wall, stage, wait, fetch, took in seconds, rss in bytes
+node                  what the node says: cpu, wall, stage, wait, queued, fetch, took in seconds, rss in bytes
 sent, received        bytes on the wire
 cached                whether the node answered from its result cache
 digest                hex SHA-256 of the main output, "" if there is none

@@ -167,13 +167,13 @@ def _at_host(record: Record, remote: float) -> tuple[float, float] | None:
     node = record.get("node")
     if not isinstance(node, dict) or not text_of(record, "host"):
         return None
-    held = number_of(node, "wait")
+    held = number_of(node, "wait") + number_of(node, "queued")
     if "took" in node:  # what the node does not account for, and what it waited for contents
         line = remote - number_of(node, "took") + number_of(node, "fetch")
     elif "compile" in node:  # a stock distccd
         line = sum(number_of(node, name) for name in ("connect", "send", "receive"))
     else:
-        line = remote - sum(number_of(node, name) for name in ("wait", "stage", "wall"))
+        line = remote - sum(number_of(node, name) for name in ("wait", "queued", "stage", "wall"))
     line = min(max(line, 0.0), remote)
     return line, min(held, remote - line)
 

@@ -7,6 +7,7 @@ the length of every name: the lines are broken anew.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Final
 
 COLUMNS: Final = 72
@@ -15,25 +16,40 @@ _WORD: Final = re.compile(rb"(?:\\++[ \t#:]?+|[^\s\\])++")
 _QUOTED: Final = re.compile(rb"(?<!\\)(\\++)(?=[ \t#:])")
 
 
+Rule = tuple[list[bytes], list[bytes]]
+"""Targets and prerequisites, quoted as they are."""
+
+
 def names_in(text: bytes) -> list[bytes]:
     """The prerequisites of all rules, unquoted."""
-    names: list[bytes] = []
-    for line in _rules(text):
-        for word in _split(line)[1]:
-            names.append(_unquoted(word))
-    return names
+    return names_of(parsed(text))
+
+
+def names_of(rules: Iterable[Rule]) -> list[bytes]:
+    """The prerequisites of all rules, unquoted."""
+    return [_unquoted(word) for _, needs in rules for word in needs]
 
 
 def without_prefix(text: bytes, prefix: bytes) -> bytes:
     """The depfile gcc would have written had no name begun with ``prefix`` (in which nothing is quoted)."""
-    return b"".join(_rule(line, prefix) for line in _rules(text))
+    return written(parsed(text), prefix)
+
+
+def parsed(text: bytes) -> list[Rule]:
+    """The rules of a depfile."""
+    return [_split(line) for line in _rules(text)]
+
+
+def written(rules: Iterable[Rule], prefix: bytes = b"") -> bytes:
+    """As gcc writes rules, ``prefix`` left out of the names."""
+    return b"".join(_rule(rule, prefix) for rule in rules)
 
 
 def _rules(text: bytes) -> list[bytes]:
     return [line for line in text.replace(b"\\\n", b" ").split(b"\n") if line.strip()]
 
 
-def _split(line: bytes) -> tuple[list[bytes], list[bytes]]:
+def _split(line: bytes) -> Rule:
     """A rule's targets, the last without its colon, and its prerequisites."""
     words: list[bytes] = _WORD.findall(line)
     for index, word in enumerate(words):
@@ -42,12 +58,12 @@ def _split(line: bytes) -> tuple[list[bytes], list[bytes]]:
     return words, []
 
 
-def _rule(line: bytes, prefix: bytes) -> bytes:
-    targets, needs = _split(line)
+def _rule(rule: Rule, prefix: bytes) -> bytes:
+    targets, needs = ([_stripped(word, prefix) for word in words] for words in rule) if prefix else rule
     if not needs:
-        return b" ".join(_stripped(word, prefix) for word in targets) + b":\n"
-    text, column = _listed(b"", 0, [_stripped(word, prefix) for word in targets])
-    text, _ = _listed(text + b":", column + 1, [_stripped(word, prefix) for word in needs])
+        return b" ".join(targets) + b":\n"
+    text, column = _listed(b"", 0, targets)
+    text, _ = _listed(text + b":", column + 1, needs)
     return text + b"\n"
 
 
@@ -69,4 +85,6 @@ def _stripped(word: bytes, prefix: bytes) -> bytes:
 
 
 def _unquoted(word: bytes) -> bytes:
+    if b"\\" not in word and b"$" not in word:
+        return word
     return _QUOTED.sub(lambda match: match[1][: len(match[1]) // 2], word).replace(b"$$", b"$")

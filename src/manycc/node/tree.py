@@ -23,6 +23,8 @@ MEMORY: Final = "/dev/shm"  # noqa: S108 - within the sandbox
 SKELETON_FOLDERS: Final = ("/dev", "/proc", "/tmp")  # noqa: S108 - within the sandbox
 MAX_NAME: Final = 255
 MAX_PATH: Final = 4095
+MAX_JOINED: Final = 2 * MAX_PATH
+"""A working folder, and a path from there."""
 MAX_LINKS_FOLLOWED: Final = 40
 MAX_FOLDER_NAMES: Final = 4 * 1024 * 1024
 """Characters of the paths of a tree's folders together. One path can need two thousand, of four megabytes."""
@@ -159,10 +161,13 @@ def empty() -> Tree:
 
 
 def resolve(path: str, links: Mapping[str, str], crossed: list[tuple[str, str]] | None = None) -> str:
-    """Where an absolute path leads if these are all the links there are. Raises BackendRefused on a loop.
+    """Where an absolute path leads if these are all the links there are.
 
-    Those that it leads through are added to ``crossed``.
+    Those that it leads through are added to ``crossed``. Raises BackendRefused on a loop, and for what is too long:
+    each name costs as much as there is of the path before it.
     """
+    if len(path) > MAX_JOINED:
+        raise refused("a path is too long")
     waiting = path.split("/")[::-1]
     place = ""
     followed = 0
@@ -181,8 +186,8 @@ def resolve(path: str, links: Mapping[str, str], crossed: list[tuple[str, str]] 
         if crossed is not None:
             crossed.append((step, target))
         followed += 1
-        if followed > MAX_LINKS_FOLLOWED or len(waiting) > MAX_PATH:
-            raise refused(f"{path} leads through too many links")
+        if followed > MAX_LINKS_FOLLOWED or len(waiting) > MAX_JOINED or len(target) > MAX_PATH:
+            raise refused(f"{path} leads through too many links, or too long ones")
         if target.startswith("/"):
             place = ""
         waiting.extend(target.split("/")[::-1])

@@ -68,10 +68,12 @@ def _fetch(made: str) -> None:
 class Casd:
     """One buildbox-casd; ``host`` is what a host list calls it."""
 
-    def __init__(self, folder: str, jobs: int = 2) -> None:
+    def __init__(self, folder: str, jobs: int = 2, runner: str = "") -> None:
+        """``runner``: the program that it runs actions by, instead of its own."""
         self.folder = folder
         self.jobs = jobs
         self._programs = programs()
+        self._runner = runner or os.path.join(self._programs, "buildbox-run")
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = int(free.getsockname()[1])
@@ -89,17 +91,18 @@ class Casd:
 
     def start(self) -> None:
         """Start it (again, on the same port) and wait until it answers. Raises RuntimeError."""
-        os.makedirs(self.folder, exist_ok=True)
+        temporary = os.path.join(self.folder, "temporary")  # what it leaves there when it is killed goes with the rest
+        os.makedirs(temporary, exist_ok=True)
         command = [
             os.path.join(self._programs, "buildbox-casd"), f"--bind=127.0.0.1:{self.port}",
-            f"--buildbox-run={self._programs}/buildbox-run", f"--jobs={self.jobs}", "--cache-failures=false",
+            f"--buildbox-run={self._runner}", f"--jobs={self.jobs}", "--cache-failures=false",
             self.folder,
         ]  # fmt: skip
         path = f"{self._programs}:{os.environ.get('PATH', os.defpath)}"
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
-                command, env={**os.environ, "PATH": path}, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                start_new_session=True,
+                command, env={**os.environ, "PATH": path, "TMPDIR": temporary}, stdin=subprocess.DEVNULL,
+                stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
         end = time.monotonic() + START_S
         while time.monotonic() < end and self.process.poll() is None:

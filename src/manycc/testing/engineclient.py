@@ -138,18 +138,6 @@ def compilers(marker: str) -> list[int]:
     return found
 
 
-def ancestors(pid: int) -> list[int]:
-    """The processes that a process descends from, itself included."""
-    found = []
-    while pid > 1:
-        found.append(pid)
-        try:
-            pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-        except OSError:
-            break
-    return found
-
-
 async def until(what: Callable[[], Answer], limit_s: float = 60.0) -> Answer:
     """The first true answer of ``what``. Raises TimeoutError."""
     async with asyncio.timeout(limit_s):

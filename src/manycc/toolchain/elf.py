@@ -46,6 +46,24 @@ def loader(path: str) -> str:
     return ""
 
 
+def run_path(path: str) -> str:
+    """Where a program or library has the loader look before all else (DT_RPATH); "" if it says nothing, or is none."""
+    from elftools.common.exceptions import ELFError
+    from elftools.elf.dynamic import DynamicSegment
+    from elftools.elf.elffile import ELFFile
+
+    try:
+        with open(path, "rb") as file:
+            for segment in ELFFile(file).iter_segments():
+                if isinstance(segment, DynamicSegment):
+                    tags = {tag.entry.d_tag: tag for tag in segment.iter_tags()}
+                    if "DT_RPATH" in tags and "DT_RUNPATH" not in tags:
+                        return str(getattr(tags["DT_RPATH"], "rpath", ""))
+    except (OSError, ELFError, UnicodeDecodeError):
+        pass
+    return ""
+
+
 async def libraries(path: str) -> tuple[frozenset[str], bool]:
     """The files the loader maps for a program, itself included, as it spells them; and whether it
     finds these very files only with the help of its cache, ``/etc/ld.so.cache``.

@@ -20,7 +20,7 @@ VARIABLES = {"MANYCC_NODE_JOBS": "6", "MANYCC_NODE_NICE": "5"}
 def text_of(setting: settings.Setting) -> str:
     """A value that can be written for a setting."""
     special = {"allow": "10.0.0.0/8 ::1", "sandbox": "required", "toolchains": "installed-only", "log_level": "error",
-               "job_memory": "2G", "when_idle": "yes", "join": "reapi://engine:50051/main",
+               "job_memory": "2G", "when_idle": "yes", "join": "reapi://engine:50051/main?slots=9999",
                "oom_score_adj": "-5", "job_processes": "20"}  # fmt: skip
     if setting.name in special:
         return special[setting.name]

@@ -13,6 +13,7 @@ import grpc
 import zstandard
 from google.longrunning import operations_pb2
 from google.protobuf import empty_pb2
+from grpc_serving import handler
 
 from manycc.reapi import bytestream_pb2, remote_execution_pb2
 from manycc.reapi.remote_execution_pb2 import (
@@ -29,7 +30,6 @@ from manycc.reapi.remote_execution_pb2 import (
     FindMissingBlobsResponse,
     ServerCapabilities,
 )
-from manycc.reapi.service import handler
 
 OBJECT = b"object"
 
@@ -37,7 +37,7 @@ OBJECT = b"object"
 class FakeEngine:
     """Every answer can be changed: ``on[METHOD]`` is called with the request and the context instead."""
 
-    def __init__(self, credentials: grpc.ServerCredentials | None = None) -> None:
+    def __init__(self, credentials: grpc.ServerCredentials | None = None, port: int = 0) -> None:
         self.blobs: dict[str, bytes] = {}
         self.results: dict[str, ActionResult] = {}
         self.on: dict[str, Callable[[Any, Any], Any]] = {}
@@ -62,7 +62,7 @@ class FakeEngine:
         ):
             methods = {name: self._method(name) for name in names}
             self._server.add_generic_rpc_handlers((handler(where, service, methods),))
-        address = "127.0.0.1:0"
+        address = f"127.0.0.1:{port}"
         if credentials is None:
             self.port = self._server.add_insecure_port(address)
         else:
@@ -70,8 +70,9 @@ class FakeEngine:
         self._server.start()
 
     def stop(self) -> None:
+        stopped = self._server.stop(None)  # first, so that whoever waits for an answer gets none
         self.ended.set()
-        self._server.stop(None).wait(10)
+        stopped.wait(10)
 
     def _method(self, name: str) -> Callable[[Any, Any], Any]:
         def answer(request: Any, context: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Engines without grpc: it is an extra, and takes longer to import than a launcher lives."""
+"""Engines without the extra, which takes longer to import than a launcher lives."""
 
 from __future__ import annotations
 
@@ -9,10 +9,15 @@ import sys
 from typing import Any
 
 import pytest
+from google.protobuf.runtime_version import VersionError
 
+from manycc.cli import enginecheck
 from manycc.config import load
+from manycc.daemon import serve
 from manycc.engine.absent import make_engine
-from manycc.errors import NotDistributable
+from manycc.engine.address import parse_engine
+from manycc.engine.extra import importing
+from manycc.errors import ConfigError, NotDistributable
 from manycc.hostlist import parse_hosts
 from manycc.job import Toolchain
 from manycc.reasons import Reason
@@ -23,12 +28,12 @@ from manycc.toolchain.canaries import Canaries
 def test_an_engine_that_cannot_be_spoken_to_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     real = builtins.__import__
 
-    def without_grpc(name: str, *arguments: Any, **named: Any) -> Any:
+    def without_hpack(name: str, *arguments: Any, **named: Any) -> Any:
         if name == "manycc.engine.backend":
-            raise ImportError("No module named 'grpc'")
+            raise ModuleNotFoundError("No module named 'hpack'", name="hpack")
         return real(name, *arguments, **named)
 
-    monkeypatch.setattr(builtins, "__import__", without_grpc)
+    monkeypatch.setattr(builtins, "__import__", without_hpack)
     (spec,) = parse_hosts("reapi://h")
 
     async def compile_here(*_: object) -> bytes:
@@ -49,7 +54,45 @@ def test_an_engine_that_cannot_be_spoken_to_says_what_to_install(monkeypatch: py
     asyncio.run(ask())
 
 
-def test_grpc_is_only_imported_for_an_engine() -> None:
-    program = "import sys, manycc.agent.server, manycc.cli.main, manycc.config; print('grpc' in sys.modules)"
+def test_the_extra_is_only_imported_for_an_engine() -> None:
+    heavy = "{'hpack', 'google.protobuf', 'manycc.engine.backend'}"
+    program = f"import sys, manycc.agent.server, manycc.cli.main, manycc.config; print({heavy} & {{*sys.modules}})"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout == "False\n"
+    assert done.stdout == "set()\n"
+
+
+@pytest.mark.parametrize("what", ["no hpack", "protobuf too old"])
+def test_what_lacks_is_said_in_one_sentence(what: str) -> None:
+    def fails() -> None:
+        if what == "no hpack":
+            raise ModuleNotFoundError("No module named 'hpack'", name="hpack")
+        raise VersionError("Detected incompatible Protobuf Gencode/Runtime versions")
+
+    with pytest.raises(ConfigError) as caught, importing():
+        fails()
+    assert "protobuf and hpack" in caught.value.what and "pip install 'manycc[engine]'" in caught.value.hint
+
+
+def test_no_protobuf_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "google.protobuf.runtime_version", None)
+    with pytest.raises(ConfigError) as caught, importing():
+        pass
+    assert "pip install 'manycc[engine]'" in caught.value.hint
+
+
+@pytest.mark.parametrize("module", ["manycc.engine.worker", "manycc.engine.backend"])
+def test_nodes_and_checks_say_it_too(monkeypatch: pytest.MonkeyPatch, module: str) -> None:
+    real = builtins.__import__
+
+    def too_old(name: str, *arguments: Any, **named: Any) -> Any:
+        if name == module:
+            raise VersionError("too old")
+        return real(name, *arguments, **named)
+
+    monkeypatch.setattr(builtins, "__import__", too_old)
+    with pytest.raises(ConfigError) as caught:
+        if module.endswith("worker"):
+            serve._join(None)  # type: ignore[arg-type]
+        else:
+            asyncio.run(enginecheck._Check(parse_engine("reapi://h", 9), "/nonexistent", print).run([]))
+    assert "pip install 'manycc[engine]'" in caught.value.hint

@@ -52,6 +52,8 @@ def test_its_name_holds_no_secret_and_is_a_host_again() -> None:
 def test_named_twice_it_counts_once() -> None:
     assert [spec.slots for spec in parse_hosts("reapi://h?slots=2 reapi://h?slots=8")] == [8]
     assert len(parse_hosts("reapi://h/a reapi://h/b")) == 2
+    assert len(parse_hosts("reapi://h/a reapi://h/A")) == 2  # names of instances differ by case
+    assert len(parse_hosts("reapi://h/a reapi://H/a")) == 1
 
 
 @pytest.mark.parametrize(
@@ -85,6 +87,7 @@ def test_named_twice_it_counts_once() -> None:
         ("reapis://h?token-file=/t&token-command=c", "not from both"),
         ("reapis://h?token-command=%20", "no command"),
         ("reapi://h?token-file=/t", "clear text"),
+        ("reapi://h?header=Authorization:Basic%20x", "clear text"),
         ("reapis://h?header=x", "NAME:VALUE"),
         ("reapis://h?header=grpc-timeout:1", "NAME:VALUE"),
         ("reapis://h?header=x:%C3%A9", "ASCII"),

@@ -3,116 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 from engine_fake import OBJECT, FakeEngine, operation
+from engine_jobs import TIMEOUT_S, a_job, a_toolchain, altered, fails, run
 
 from manycc.backends.base import State
-from manycc.engine.address import parse_engine
 from manycc.engine.backend import EngineBackend
 from manycc.errors import BackendError, InputsChanged
-from manycc.job import FILE, Input, Inputs, Job, Outcome, Toolchain, ToolFile
+from manycc.job import Outcome
 from manycc.reapi import bytestream_pb2
 from manycc.reapi.remote_execution_pb2 import ActionResult, Digest, ExecuteResponse, ExecutionStage
 from manycc.reasons import Reason
-from manycc.toolchain.canaries import Canaries
-
-TIMEOUT_S = 30.0
-
-
-@pytest.fixture
-def engine() -> Iterator[FakeEngine]:
-    fake = FakeEngine()
-    yield fake
-    fake.stop()
-
-
-def an_input(path: Path, data: bytes) -> Input:
-    path.write_bytes(data)
-    return Input(FILE, str(path), hashlib.sha256(data).digest(), len(data))
-
-
-def a_toolchain(folder: Path) -> Toolchain:
-    tool = an_input(folder / "cc1", b"compiler")
-    files = (ToolFile(tool.path, tool.digest, tool.size),)
-    return Toolchain("f" * 64, "/usr/bin/gcc", "gcc", "12", "x86_64-linux-gnu", "gcc 12", files, (), {})
-
-
-def a_job(folder: Path, source: bytes = b"int a;\n", **fields: Any) -> Job:
-    given: dict[str, Any] = {
-        "argv": ("gcc", "-c", "a.c"),
-        "cwd": str(folder),
-        "env": (),
-        "umask": 0o022,
-        "toolchain": fields.pop("toolchain", None) or a_toolchain(folder),
-        "inputs": Inputs([an_input(folder / "a.c", source)], "scan", True, False),
-        "folders": (str(folder),),
-        "outputs": (f"{folder}/a.o",),
-        "stems": (),
-        "source": "a.c",
-        **fields,
-    }
-    return Job(**given)
-
-
-@contextlib.asynccontextmanager
-async def connected(
-    engine: FakeEngine, folder: Path, options: str = "", job_s: float = TIMEOUT_S, silence_s: float = TIMEOUT_S
-) -> AsyncIterator[EngineBackend]:
-    async def compile_here(*_: object) -> bytes:
-        return OBJECT
-
-    address = parse_engine(f"reapi://127.0.0.1:{engine.port}/main{options}", 9999)
-    canaries = Canaries(str(folder / "canaries"), compile_here)
-    backend = EngineBackend(address, 4, canaries, TIMEOUT_S, job_s, silence_s)
-    try:
-        await until(backend, lambda: backend.state in (State.READY, State.DOWN))
-        yield backend
-    finally:
-        await backend.close()
-        await canaries.close()
-
-
-async def until(backend: EngineBackend, holds: Callable[[], bool]) -> None:
-    changed = asyncio.Event()
-    end = backend.on_change(changed.set)
-    backend.connect()
-    async with asyncio.timeout(TIMEOUT_S):
-        while not holds():
-            await changed.wait()
-            changed.clear()
-    end()
-
-
-def run(engine: FakeEngine, folder: Path, work: Callable[[EngineBackend], Awaitable[Any]], **options: Any) -> Any:
-    async def main() -> Any:
-        async with connected(engine, folder, **options) as backend:
-            return await work(backend)
-
-    return asyncio.run(main())
-
-
-def fails(engine: FakeEngine, folder: Path, **options: Any) -> BackendError:
-    """The error of a job, once the toolchain was proven. ``engine.on`` counts from then on."""
-    changes, engine.on = engine.on, {}
-
-    async def work(backend: EngineBackend) -> BackendError:
-        job = a_job(folder)
-        assert await backend.prove(job.toolchain) == ""
-        engine.on = changes
-        with pytest.raises(BackendError) as caught:
-            await backend.run(job)
-        return caught.value
-
-    error = run(engine, folder, work, **options)
-    assert isinstance(error, BackendError)
-    return error
 
 
 def test_a_job_and_its_tree(engine: FakeEngine, tmp_path: Path) -> None:
@@ -175,10 +82,11 @@ def test_a_result_whose_output_was_dropped_is_made_again(engine: FakeEngine, tmp
 def test_a_compile_error_is_an_outcome(engine: FakeEngine, tmp_path: Path) -> None:
     async def work(backend: EngineBackend) -> Outcome:
         job = a_job(tmp_path)
-        await backend.prove(job.toolchain)
+        await backend.proof(job.toolchain)
 
         def execute(request: Any, context: Any) -> Iterator[Any]:
             result = ActionResult(exit_code=1)
+            result.execution_metadata.worker = "manycc:one"
             engine.put(b"a.c:1: error", result.stderr_digest)
             yield operation("op", ExecuteResponse(result=result))
 
@@ -219,13 +127,13 @@ def test_an_input_that_stays_missing(engine: FakeEngine, tmp_path: Path) -> None
     engine.on["Execute"] = execute
     error = fails(engine, tmp_path)
     assert (error.reason, error.detail) == (Reason.NODE_REFUSED, "the engine says FAILED_PRECONDITION: MISSING blob")
-    assert engine.calls.count("Execute") == 4  # two trials, the job twice
+    assert engine.calls.count("Execute") == 3  # two trials, and the job: nothing was missing
 
 
 def test_a_stream_that_breaks_off_is_taken_up_again(engine: FakeEngine, tmp_path: Path) -> None:
     async def work(backend: EngineBackend) -> Outcome:
         job = a_job(tmp_path)
-        await backend.prove(job.toolchain)
+        await backend.proof(job.toolchain)
         engine.requests.clear()
 
         def execute(request: Any, context: Any) -> Iterator[Any]:
@@ -242,7 +150,7 @@ def test_a_stream_that_breaks_off_is_taken_up_again(engine: FakeEngine, tmp_path
 def test_a_caller_who_leaves_cancels_the_operation(engine: FakeEngine, tmp_path: Path) -> None:
     async def work(backend: EngineBackend) -> None:
         job = a_job(tmp_path)
-        await backend.prove(job.toolchain)
+        await backend.proof(job.toolchain)
         begun = asyncio.Event()
         loop = asyncio.get_running_loop()
 
@@ -272,7 +180,7 @@ def test_an_engine_that_falls_silent(engine: FakeEngine, tmp_path: Path) -> None
 def test_a_channel_that_is_closed_under_a_job(engine: FakeEngine, tmp_path: Path) -> None:
     async def work(backend: EngineBackend) -> None:
         job = a_job(tmp_path)
-        await backend.prove(job.toolchain)
+        await backend.proof(job.toolchain)
         begun = asyncio.Event()
         loop = asyncio.get_running_loop()
 
@@ -307,8 +215,8 @@ def test_an_engine_without_a_worker_for_the_toolchain(
         engine.ended.wait(60)
 
     engine.on["Execute"] = execute
-    sentence = run(engine, tmp_path, lambda backend: backend.prove(a_toolchain(tmp_path)))
-    assert "no worker of the engine took the job" in sentence
+    sentence = run(engine, tmp_path, lambda backend: backend.proof(a_toolchain(tmp_path)))
+    assert "no worker of the engine has this compiler" in sentence
     assert "sent along" in sentence and "left to workers" in sentence
 
 
@@ -338,7 +246,7 @@ def test_words_for_workers_of_ours(engine: FakeEngine, tmp_path: Path) -> None:
 
     async def work(backend: EngineBackend) -> Outcome:
         job = a_job(tmp_path, terminal=True, stems=stems)
-        await backend.prove(job.toolchain)
+        await backend.proof(job.toolchain)
         assert backend.objection(job) is None
 
         def dumped(result: ActionResult) -> None:
@@ -357,7 +265,7 @@ def test_words_for_workers_of_ours(engine: FakeEngine, tmp_path: Path) -> None:
 
 def test_workers_that_make_another_object(engine: FakeEngine, tmp_path: Path) -> None:
     engine.made = b"another"
-    sentence = run(engine, tmp_path, lambda backend: backend.prove(a_toolchain(tmp_path)))
+    sentence = run(engine, tmp_path, lambda backend: backend.proof(a_toolchain(tmp_path)))
     assert "another object" in sentence
 
 
@@ -369,7 +277,7 @@ def test_large_contents_go_in_streams(engine: FakeEngine, tmp_path: Path, zstd: 
 
     async def work(backend: EngineBackend) -> Outcome:
         job = a_job(tmp_path, large)
-        await backend.prove(job.toolchain)
+        await backend.proof(job.toolchain)
         engine.made = large
         return await backend.run(job)
 
@@ -405,7 +313,7 @@ def test_a_broken_download_goes_on_where_it_stopped(engine: FakeEngine, tmp_path
 
     async def work(backend: EngineBackend) -> Outcome:
         job = a_job(tmp_path)
-        await backend.prove(job.toolchain)
+        await backend.proof(job.toolchain)
         engine.made = large
 
         def read(request: Any, context: Any) -> Iterator[Any]:
@@ -429,15 +337,6 @@ def test_an_input_that_changed_since(engine: FakeEngine, tmp_path: Path) -> None
             await backend.run(job)
 
     run(engine, tmp_path, work)
-
-
-def altered(engine: FakeEngine, change: Callable[[ActionResult], None]) -> Callable[[Any, Any], Iterator[Any]]:
-    def execute(request: Any, context: Any) -> Iterator[Any]:
-        response = engine.result(request.action_digest.hash)
-        change(response.result)
-        yield operation("op", response)
-
-    return execute
 
 
 LIES: dict[str, tuple[Callable[[ActionResult], Any], Reason]] = {
@@ -497,7 +396,7 @@ def test_a_bomb(engine: FakeEngine, tmp_path: Path) -> None:
 def test_a_stream_without_end(engine: FakeEngine, tmp_path: Path) -> None:
     async def work(backend: EngineBackend) -> None:
         job = a_job(tmp_path)
-        await backend.prove(job.toolchain)
+        await backend.proof(job.toolchain)
         engine.made = bytes(5 << 20)
 
         def read(request: Any, context: Any) -> Iterator[Any]:

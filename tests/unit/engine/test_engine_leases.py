@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import hashlib
+import itertools
+import tracemalloc
+import types
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -12,12 +16,17 @@ import pytest
 
 pytest.importorskip("grpc")
 
-from manycc.engine import leasedjob
-from manycc.engine.contents import Contents, Named, named
+from google.protobuf import any_pb2
+from google.rpc import code_pb2
+
+from manycc.engine import inputroot, leasedjob, leasework
+from manycc.engine.contents import MAX_SMALL, Contents, Named, named
 from manycc.engine.inputroot import InputRoots
+from manycc.engine.leaseresult import refusal
 from manycc.errors import BackendRefused
 from manycc.job import FILE, FOLDER, LINK
 from manycc.reapi import remote_execution_pb2 as re
+from manycc.reasons import Reason
 from manycc.store.store import Store
 
 EMPTY = re.Digest(hash=hashlib.sha256(b"").hexdigest(), size_bytes=0)
@@ -93,6 +102,99 @@ def test_folders_in_folders_without_end() -> None:
         _entries(kept, _folder(top=digest))
 
 
+def test_wide_and_doubled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One listing of 40,000 folders, at 1,000 places: what it stands for is counted before any of it is made."""
+    made = itertools.count(1)
+
+    def counted(digest: re.Digest) -> Named:
+        if next(made) > inputroot.MAX_INPUTS:
+            pytest.fail("more was made than a job may have")
+        return named(digest)
+
+    monkeypatch.setattr(inputroot, "named", counted)
+    kept = Kept()
+    leaf = kept.add(re.Directory(files=[re.FileNode(name="a.c", digest=EMPTY)]))
+    wide = kept.add(_folder(**{f"f{number}": leaf for number in range(40_000)}))
+    with pytest.raises(BackendRefused, match="too many files"):
+        _entries(kept, _folder(**{f"g{number}": wide for number in range(1000)}))
+
+
+@pytest.mark.parametrize("kind", ["files", "symlinks", "directories"])
+def test_empty_names_by_the_million(kind: str) -> None:
+    """Nodes of a few bytes, more of them than a job may have inputs: refused before any is made into an object."""
+    kept = Kept()
+    node = {"files": b"\x0a\x05\x0a\x03abc", "directories": b"\x12\x05\x0a\x03abc", "symlinks": b"\x1a\x05\x0a\x03abc"}
+    data = node[kind] * (MAX_SMALL // 7)
+    digest = hashlib.sha256(data).digest()
+    kept.data[digest] = data
+    roots = InputRoots(kept)  # type: ignore[arg-type]
+    tracemalloc.start()
+    try:
+        with pytest.raises(BackendRefused, match="too many files"):
+            asyncio.run(roots.entries(Named(digest, len(data))))
+        assert tracemalloc.get_traced_memory()[1] < 50 * 1024**2  # the listing itself is not in Python's memory
+    finally:
+        tracemalloc.stop()
+
+
+def test_too_large_a_listing() -> None:
+    kept = Kept()
+    with pytest.raises(BackendRefused, match="too many files"):
+        asyncio.run(InputRoots(kept).entries(Named(bytes(32), MAX_SMALL + 1)))  # type: ignore[arg-type]
+    assert kept.asked == 0
+
+
+def test_large_listings_stop_nobody() -> None:
+    """While a large root is read, the node goes on answering its engine."""
+    kept = Kept()
+    files = [re.FileNode(name=f"file{number}", digest=EMPTY) for number in range(30_000)]
+    root = named(kept.add(re.Directory(files=files)))
+
+    async def whole() -> tuple[int, int]:
+        reading = asyncio.create_task(InputRoots(kept).entries(root))  # type: ignore[arg-type]
+        turns = 0
+        while not reading.done():
+            turns += 1
+            await asyncio.sleep(0.001)
+        return turns, len(reading.result())
+
+    turns, found = asyncio.run(whole())
+    assert found == 30_000
+    assert turns > 10
+
+
+def test_listings_make_room_for_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is kept may go between the look for it and its use: by another job, or by the same level's own."""
+    monkeypatch.setattr(inputroot, "MAX_KEPT", 3000)
+    kept = Kept()
+    roots = InputRoots(kept)  # type: ignore[arg-type]
+    folders = [kept.add(re.Directory(files=[re.FileNode(name=f"{name}.c", digest=EMPTY)])) for name in range(20)]
+    firsts = [named(kept.add(_folder(**{f"d{place}": folders[place]}))) for place in range(3)]
+    all_of_them = named(kept.add(_folder(**{f"d{place}": digest for place, digest in enumerate(folders)})))
+
+    async def whole() -> None:
+        for first in firsts:
+            await roots.entries(first)
+        for _ in range(2):
+            found = await asyncio.gather(*(roots.entries(root) for root in (all_of_them, *firsts, all_of_them)))
+            assert [len(entries) for entries in found] == [20, 1, 1, 1, 20]
+            assert [entry.path for entry in found[0]] == [f"/d{place}/{place}.c" for place in range(20)]
+
+    asyncio.run(whole())
+
+
+def test_folders_are_counted_in_what_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inputroot, "MAX_KEPT", 100_000)
+    kept = Kept()
+    leaf = kept.add(re.Directory(files=[re.FileNode(name="a.c", digest=EMPTY)]))
+    root = named(kept.add(_folder(**{f"f{number}": leaf for number in range(500)})))
+    roots = InputRoots(kept)  # type: ignore[arg-type]
+    asyncio.run(roots.entries(root))
+    kept.asked = 0
+    asyncio.run(roots.entries(root))
+    assert kept.asked  # 500 folders do not fit
+
+
 def test_too_deep() -> None:
     kept = Kept()
     digest = kept.add(re.Directory())
@@ -135,14 +237,32 @@ def test_command() -> None:
         {"arguments": ["gcc", "a\0b"]},
         {"arguments": ["gcc"] * 2_000_000},
         {"platform": re.Platform()},
+        {"platform": re.Platform(properties=[re.Platform.Property(name="toolchain", value="f" * 64)] * 1000)},
         {"output_paths": [f"{number}.o" for number in range(100_000)]},
         {"environment_variables": [re.Command.EnvironmentVariable(name=f"A{number}") for number in range(1000)]},
+        {"working_directory": 100_000 * "a/", "output_paths": [f"{number}.o" for number in range(1000)]},
+        {"environment_variables": [re.Command.EnvironmentVariable(name=leasedjob.DRIVER, value=100_000 * "/a")]},
     ],
-    ids=["no words", "NUL", "too long", "no compiler", "outputs", "variables"],
+    ids=["no words", "NUL", "too long", "no compiler", "properties", "outputs", "variables", "folder", "driver"],
 )
 def test_commands_refused(change: dict[str, Any]) -> None:
     with pytest.raises(BackendRefused):
         leasedjob.read(*_command(**change))
+
+
+def test_somebody_elses_job() -> None:
+    """On a shared engine it is another worker's, and whoever sent it learns why it was not done here."""
+    with pytest.raises(leasedjob.NotOurs) as error:
+        leasedjob.read(*_command(platform=re.Platform()))
+    status = refusal(error.value)
+    assert status.code == code_pb2.UNAVAILABLE
+    assert "platform property toolchain" in status.message
+
+
+def test_compiler_gone() -> None:
+    """Not to be taken for missing inputs, which clients would send again."""
+    status = refusal(BackendRefused(Reason.NO_TOOLCHAIN, "no compiler here has the fingerprint"))
+    assert (status.code, list(status.details)) == (code_pb2.UNIMPLEMENTED, [])
 
 
 class Liar:
@@ -176,3 +296,43 @@ def test_wrong_content(tmp_path: Path) -> None:
     with pytest.raises(BackendRefused, match="disk"):
         asyncio.run(contents.fetch([(good, 1 << 30)], store))
     store.close()
+
+
+def test_memory_of_the_last_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A source that took much memory here is expected to do so again: engines tell nothing of that."""
+
+    @dataclasses.dataclass
+    class Planned:
+        source: str
+        expected_rss: int = 0
+
+    expected: list[int] = []
+
+    class Executor:
+        async def run(self, planned: Planned, owner: Any, fetch: Any) -> Any:
+            expected.append(planned.expected_rss)
+            return types.SimpleNamespace(info={"rss": 1 << 30})
+
+    class Compilers:
+        async def served(self, fingerprint: str, driver: str, entries: Any) -> None:
+            return None
+
+    async def result_of(*given: Any) -> re.ActionResult:
+        return re.ActionResult()
+
+    monkeypatch.setattr(leasework, "plan", lambda wanted, *given, cached: Planned(wanted.argv[-1]))
+    monkeypatch.setattr(leasework, "result_of", result_of)
+    kept = Kept()
+    work = leasework.Work(None, Executor(), Compilers(), kept, None)  # type: ignore[arg-type]
+    root = kept.add(re.Directory())
+
+    async def whole() -> None:
+        for name in ("a.c", "a.c", "b.c"):
+            _, command = _command(arguments=["gcc", "-c", name])
+            payload = any_pb2.Any()
+            payload.Pack(re.Action(command_digest=kept.add(command), input_root_digest=root))
+            done = await work.do(payload, None)
+            assert done.status.code == code_pb2.OK, done.status
+
+    asyncio.run(whole())
+    assert expected == [0, 1 << 30, 0]

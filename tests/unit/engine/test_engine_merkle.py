@@ -6,8 +6,10 @@ import hashlib
 
 import pytest
 
+from manycc.engine import merkle
 from manycc.engine.merkle import Folder, Trees
 from manycc.errors import NotDistributable
+from manycc.inputs.manifest import Items
 from manycc.job import FILE, FOLDER, LINK, Input, Toolchain, ToolFile
 from manycc.reapi.remote_execution_pb2 import Directory
 
@@ -94,3 +96,33 @@ def test_the_same_list_of_inputs_is_the_same_root() -> None:
 def test_what_is_no_tree_is_refused(items: list[Input]) -> None:
     with pytest.raises(NotDistributable):
         Trees().root(items, ())
+
+
+def test_of_what_is_shared_nothing_is_made_anew() -> None:
+    trees = Trees()
+    shared = tuple(a_file(f"/usr/include/d{number}/h.h") for number in range(50))
+    first = trees.root(Items((a_file("/home/p/a.c", b"1"),), shared), ("/home/p",))
+    made = trees.made
+    second = trees.root(Items((a_file("/home/p/b.c", b"2"), a_file("/usr/include/own.h")), shared), ("/home/p",))
+    assert trees.made - made == 5  # /, /home, /home/p, /usr, /usr/include
+    assert shown(first) == shown(Trees().root([*shared, a_file("/home/p/a.c", b"1")], ("/home/p",)))
+    both = [*shared, a_file("/home/p/b.c", b"2"), a_file("/usr/include/own.h")]
+    assert second.digest == Trees().root(both, ("/home/p",)).digest
+
+
+def test_a_clash_with_what_is_shared_is_refused() -> None:
+    shared = (a_file("/usr/include/a"),)
+    with pytest.raises(NotDistributable):
+        Trees().root(Items((a_file("/usr/include/a/b.h"),), shared), ())
+
+
+def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(merkle, "MAX_WEIGHT", 2_000_000)
+    trees = Trees()
+    heaviest = 0
+    for unit in range(100):
+        items = [a_file(f"/usr/include/{number}.h", str(unit).encode()) for number in range(500)]
+        root = trees.root(items, ())
+        heaviest = max(heaviest, trees.weight)
+    assert len(shown(root)) == 503
+    assert 1_500_000 < heaviest <= 2_000_000

@@ -403,6 +403,31 @@ def test_options_that_a_source_sets_for_itself(tmp_path: object) -> None:
     assert client.collect("gcc", '-DFAST=__attribute__((optimize("O3")))', "-c", "b.c").inputs.options
 
 
+def test_questions_whether_a_file_exists_at_all(tmp_path: object) -> None:
+    """By a name from the root, or one that may lead above it: also where a macro holds the name."""
+    ask = "#if __has_include(X)\nint y;\n#endif\n"
+    files = {
+        "a.c": '#include "v.h"\n',
+        "v.h": '#define X "/no/x.h"\n' + ask,
+        "b.c": '#define X "b.h"\n' + ask,
+        "c.c": ask,
+    }
+    client = Client(Tree(f"{tmp_path}/tree", files))
+    assert client.collect(*C).inputs.far
+    assert not client.collect("gcc", "-c", "b.c").inputs.far
+    assert client.collect("gcc", '-DX="../../x.h"', "-c", "c.c").inputs.far
+
+
+@pytest.mark.parametrize(("text", "twins"), [("#pragma once\n", True), ("int x;\n", False)])
+def test_equal_files_that_gcc_may_take_for_one(tmp_path: object, text: str, twins: bool) -> None:
+    folder = f"{tmp_path}/tree"
+    client = Client(Tree(folder, {"a.c": '#include "b.h"\n#include "c.h"\n', "b.h": text, "c.h": text, "d.c": ""}))
+    for name in ("b.h", "c.h"):
+        os.utime(f"{folder}/{name}", (1e9, 1e9))  # as on a node, where equal files are equally old
+    assert client.collect(*C).inputs.twins is twins
+    assert not client.collect("gcc", "-c", "d.c").inputs.twins
+
+
 def test_size_is_bounded(tmp_path: object) -> None:
     tree = Tree(f"{tmp_path}/tree", {"a.c": '#include "big.h"\n'})
     with open(tree.path("big.h"), "wb") as file:

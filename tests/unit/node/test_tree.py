@@ -119,3 +119,10 @@ def test_loops_end() -> None:
     for links in ({"/a": "a"}, {"/a": "b", "/b": "a"}, {"/a": "a/a/a/a/a"}):
         with pytest.raises(BackendRefused):
             tree.resolve("/a/x", links)
+
+
+@pytest.mark.parametrize(("path", "target"), [(50_000 * "/a", "b"), ("/link/c", 50_000 * "b/")])
+def test_too_long(path: str, target: str) -> None:
+    """What would keep a node from its other jobs for seconds, and for hours where it is somewhat longer."""
+    with pytest.raises(BackendRefused, match="too long"):
+        tree.resolve(path, {"/link": target})
