@@ -5,6 +5,8 @@ its threads, and of the launcher; the bytes that were sent besides the source; t
 other; jobs a second with many at once. Every object is compared with the local compiler's.
 
     python bench/engines.py [--runs N] [--places lan,casd,buildgrid] [--json FILE]
+
+What is found is kept in bench/out/engines.json, for scale.py.
 """
 
 from __future__ import annotations
@@ -27,7 +29,9 @@ from manycc.testing.buildgrid import Farm
 from manycc.testing.casd import Casd
 from manycc.testing.cluster import Cluster
 
+OUT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "out", "engines.json")
 AT_ONCE = 8
+WARM_S = 120.0
 PLACES = ("lan", "casd", "buildgrid")
 KINDS = {"trivial C": (["gcc", "-O2"], TRIVIAL, ".c"), "heavy C++": (["g++", "-O0", "-std=c++20"], HEAVY, ".cc")}
 
@@ -96,10 +100,20 @@ class Run:
                 if one.read() != other.read():
                     raise RuntimeError(f"{name}.o differs from the local object")
 
+    def warm_up(self) -> None:
+        """Compile until three in a row were done there; while a toolchain is tried, jobs are done here."""
+        there, end = 0, time.monotonic() + WARM_S
+        while there < 3:
+            seen = len(self.cluster.records())
+            self.one(self.source())
+            record = self.cluster.wait_records(seen + 1)[-1]
+            there = there + 1 if record["reason"] == "remote" else 0
+            if time.monotonic() > end:
+                raise RuntimeError(f"not done there: {record}")
+
     def measure(self, runs: int) -> dict[str, float]:
         """Warm up, then measure."""
-        for _ in range(3):
-            self.one(self.source())
+        self.warm_up()
         agent = self.cluster.agent_pid()
         names = [self.source() for _ in range(runs)]
         seen = len(self.cluster.records())
@@ -135,7 +149,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="what a job costs through an engine")
     parser.add_argument("--runs", type=int, default=15)
     parser.add_argument("--places", default=",".join(PLACES))
-    parser.add_argument("--json", metavar="FILE")
+    parser.add_argument("--json", metavar="FILE", default=OUT, help=f"where to keep it (default: {OUT})")
     options = parser.parse_args()
     results: dict[str, dict[str, dict[str, float]]] = {kind: {} for kind in KINDS}
     for name in options.places.split(","):
@@ -152,9 +166,9 @@ def main() -> int:
         print(f"{kind:42}" + "".join(f"{name:>12}" for name in table))
         for row in next(iter(table.values())):
             print(f"  {row:40}" + "".join(f"{table[name][row]:12.1f}" for name in table))
-    if options.json:
-        with open(options.json, "w", encoding="utf-8") as file:
-            json.dump(results, file, indent=1)
+    os.makedirs(os.path.dirname(options.json) or ".", exist_ok=True)
+    with open(options.json, "w", encoding="utf-8") as file:
+        json.dump(results, file, indent=1)
     return 0
 
 

@@ -1,11 +1,11 @@
 """How much of everything a number of busy cores needs through a BuildGrid engine, reckoned from measured costs.
 
-    python bench/scale.py [--cores 100,1000,10000] [--set NAME=VALUE]… [--markdown]
+    python bench/scale.py [--cores 100,1000,10000] [--from FOLDER] [--set NAME=VALUE]… [--markdown]
 
-Nothing is run but this arithmetic. What a job costs was measured by ``engines.py`` and ``buildgrid.py`` and stands in
-``MEASURED``: on two shared cores with a load of 4 to 9, so it is to be replaced when they run on a quiet machine. What
-compiles take and write was measured by ``costs.py`` (``costs.json``); what nobody can measure beforehand stands in
-``CHOSEN``. ``--set`` replaces any of them. ``--markdown`` writes the tables into docs/scale-out.md.
+Nothing is run but this arithmetic. What a job costs was measured by ``engines.py`` and ``buildgrid.py`` and is kept
+in ``enginecosts.json``; ``--from bench/out`` takes what they have written there last and keeps it. What compiles take
+and write was measured by ``costs.py`` (``costs.json``); what nobody can measure beforehand stands in ``CHOSEN``.
+``--set`` replaces any of them. ``--markdown`` writes the tables into docs/scale-out.md.
 """
 
 from __future__ import annotations
@@ -16,12 +16,15 @@ import math
 import os
 import statistics
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from tables import markdown, write_between
 
 HERE: Final = os.path.dirname(os.path.abspath(__file__))
 COSTS: Final = os.path.join(HERE, "costs.json")
+MEASURES: Final = os.path.join(HERE, "enginecosts.json")
 GUIDE: Final = os.path.join(os.path.dirname(HERE), "docs", "scale-out.md")
 BEGIN: Final = "<!-- scale: made by bench/scale.py -->"
 END: Final = "<!-- end of scale -->"
@@ -38,23 +41,58 @@ class Figure:
     source: str
 
 
-ENGINES: Final = "`bench/engines.py`, heavy C++ (428 inputs)"
-BUILDGRID: Final = "`bench/buildgrid.py`"
-MEASURED: Final = {
-    "agent_ms": Figure(11.1, "ms of the agent's CPU for a new unit", ENGINES),
-    "beside_bytes": Figure(1948, "bytes that go to the engine for it, besides the source", ENGINES),
-    "added_ms": Figure(105, "ms that a job takes longer than on a LAN node: 189 for 84", "the same, trivial C"),
-    "server_ms": Figure(71, "ms of BuildGrid's CPU, the middle of 54 to 88", BUILDGRID),
-    "database_ms": Figure(13.5, "ms of PostgreSQL's CPU, the middle of 11 to 16", BUILDGRID),
-    "worker_ms": Figure(11, "ms of a worker's CPU beyond the compiler, the middle of 8 to 14", BUILDGRID),
-}
+def measured() -> dict[str, Figure]:
+    """What ``--from`` has kept."""
+    with open(MEASURES, encoding="utf-8") as file:
+        return {name: Figure(**fields) for name, fields in json.load(file).items()}
+
+
+def measured_in(folder: str) -> dict[str, Figure]:
+    """The figures in what ``engines.py`` and ``buildgrid.py`` have written there. Raises OSError, KeyError."""
+
+    def read(name: str) -> dict[str, Any]:
+        with open(os.path.join(folder, name), encoding="utf-8") as file:
+            found: dict[str, Any] = json.load(file)
+            return found
+
+    places, runs = read("engines.json"), read("buildgrid.json")["runs"]
+    heavy, trivial = places["heavy C++"]["buildgrid"], places["trivial C"]
+    there, here = (trivial[place]["new unit: latency ms"] for place in ("buildgrid", "lan"))
+    by_engines = f"`bench/engines.py`, heavy C++ ({heavy['inputs']:.0f} inputs)"
+
+    def of_runs(name: str, what: str) -> Figure:
+        values = [run[name] for run in runs]
+        low, high = min(values), max(values)
+        return Figure(
+            round((low + high) / 2, 1), f"{what}, the middle of {low:.0f} to {high:.0f}", "`bench/buildgrid.py`"
+        )
+
+    return {
+        "agent_ms": Figure(round(heavy["new unit: agent ms"], 1), "ms of the agent's CPU for a new unit", by_engines),
+        "beside_bytes": Figure(
+            round(heavy["new unit: bytes besides the source"]),
+            "bytes that go to the engine for it, besides the source",
+            by_engines,
+        ),
+        "added_ms": Figure(
+            round(max(there - here, 1)),
+            f"ms that a job takes longer than on a LAN node: {there:.0f} for {here:.0f}",
+            "the same, trivial C",
+        ),
+        "server_ms": of_runs("server_cpu_ms", "ms of BuildGrid's CPU"),
+        "database_ms": of_runs("database_cpu_ms", "ms of PostgreSQL's CPU"),
+        "worker_ms": of_runs("workers_cpu_ms", "ms of a worker's CPU beyond the compiler"),
+    }
+
+
+MEASURED: Final = measured()
 CHOSEN: Final = {
     "full": Figure(0.6, "how full a core or a line may be kept", "chosen"),
     "node_cores": Figure(16, "cores of a node", "chosen"),
     "source_kib": Figure(20, "KiB of a source itself", "assumed"),
     "database_cores": Figure(8, "cores that one PostgreSQL is given", "chosen"),
     "line_gbit": Figure(1, "Gbit/s of the engine's line", "chosen"),
-    "clients": Figure(20, "`--clients` of `manycc engine init`", "its default"),
+    "slots": Figure(400, "`--slots` of `manycc engine init`", "its default"),
 }
 
 
@@ -80,6 +118,19 @@ def work_of(tree: str) -> Work:
     return Work(f"{TREES[tree]} ({tree})", mean("cpu_ms") / 1000, mean("object_kib"))
 
 
+@dataclass(frozen=True, slots=True)
+class Need:
+    """How many of each. ``servers``: BuildGrid processes of all engines together."""
+
+    jobs_s: float
+    slots: int
+    agents: int
+    nodes: int
+    servers: int
+    database_cores: int
+    engines: int
+
+
 class Scale:
     """What jobs of one kind need."""
 
@@ -93,28 +144,38 @@ class Scale:
         """Cores that jobs need at one party, none of them fuller than planned with."""
         return jobs_s * self._figures[name] / 1000 / self._figures["full"]
 
-    def row(self, cores: int) -> list[str]:
+    def need(self, cores: int) -> Need:
         """What so many busy cores need."""
         figures, seconds = self._figures, self.work.seconds
         jobs_s = cores / seconds
-        slots = math.ceil(cores * (1 + figures["added_ms"] / 1000 / seconds))
-        nodes = math.ceil(cores * (1 + figures["worker_ms"] / 1000 / seconds) / figures["node_cores"])
-        servers = math.ceil(self.cores_full(jobs_s, "server_ms"))
         database = self.cores_full(jobs_s, "database_ms")
+        return Need(
+            jobs_s,
+            slots=math.ceil(cores * (1 + figures["added_ms"] / 1000 / seconds)),
+            agents=math.ceil(self.cores_full(jobs_s, "agent_ms")),
+            nodes=math.ceil(cores * (1 + figures["worker_ms"] / 1000 / seconds) / figures["node_cores"]),
+            servers=math.ceil(self.cores_full(jobs_s, "server_ms")),
+            database_cores=math.ceil(database),
+            engines=math.ceil(database / figures["database_cores"]),
+        )
+
+    def row(self, cores: int) -> list[str]:
+        """That as words of a table."""
+        need = self.need(cores)
         return [
             self.work.name,
-            _number(cores),
-            _number(jobs_s),
-            _number(slots),
-            _number(math.ceil(self.cores_full(jobs_s, "agent_ms"))),
-            _number(nodes),
-            _number(servers),
-            _number(math.ceil(max(slots, nodes) / servers)),
-            _number(math.ceil(database)),
-            _number(math.ceil(database / figures["database_cores"])),
-            _number(jobs_s * self._sent * 8 / 1e6),
-            _number(jobs_s * self._bytes * 8 / 1e6),
-            _number(jobs_s * self._bytes * 3600 / 1e9),
+            number_text(cores),
+            number_text(need.jobs_s),
+            number_text(need.slots),
+            number_text(need.agents),
+            number_text(need.nodes),
+            number_text(need.servers),
+            number_text(math.ceil(max(need.slots, need.nodes) / need.servers)),
+            number_text(need.database_cores),
+            number_text(need.engines),
+            number_text(need.jobs_s * self._sent * 8 / 1e6),
+            number_text(need.jobs_s * self._bytes * 8 / 1e6),
+            number_text(need.jobs_s * self._bytes * 3600 / 1e9),
         ]
 
     def limits(self) -> list[tuple[float, str]]:
@@ -131,20 +192,16 @@ class Scale:
                 ),
                 (line * seconds, f"the engine's line of {figures['line_gbit']:g} Gbit/s, each way"),
                 (
-                    figures["clients"] / (1 + figures["added_ms"] / 1000 / seconds),
-                    f"the threads of one server that was set up with `--clients {figures['clients']:g}`",
+                    figures["slots"] / (1 + figures["added_ms"] / 1000 / seconds),
+                    f"the threads of one server that was set up with `--slots {figures['slots']:g}`",
                 ),
             ]
         )
 
 
-def _number(value: float) -> str:
+def number_text(value: float) -> str:
+    """A number as people read it."""
     return f"{value:.2g}" if value < 10 else f"{value:,.0f}"
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
 
 def text_of(figures: Mapping[str, float], cores: Sequence[int]) -> str:
@@ -162,27 +219,16 @@ def text_of(figures: Mapping[str, float], cores: Sequence[int]) -> str:
         for work in works
     ]  # fmt: skip
     head = ["", "busy cores", "jobs/s", "slots in all", "agents, at least", "nodes", "BuildGrid processes",
-            "`--clients` of each", "PostgreSQL's cores", "engines", "agents' uplinks, Mbit/s",
+            "slots of each", "PostgreSQL's cores", "engines", "agents' uplinks, Mbit/s",
             "engine's line, Mbit/s each way", "storage, GB an hour"]  # fmt: skip
     limits = [[f"{where:,.0f}", scale.work.name, what] for scale in scales for where, what in scale.limits()]
     return "\n".join(
         [
-            _table(["name", "figure", "what", "from"], reckoned),
-            _table(head, [scale.row(count) for scale in scales for count in cores]),
-            _table(["full at so many busy cores", "of", "is"], limits),
+            markdown([["name", "figure", "what", "from"], *reckoned]),
+            markdown([head, *(scale.row(count) for scale in scales for count in cores)]),
+            markdown([["full at so many busy cores", "of", "is"], *limits]),
         ]
     )
-
-
-def _insert(path: str, text: str) -> None:
-    with open(path, encoding="utf-8") as file:
-        old = file.read()
-    head, begin, rest = old.partition(BEGIN)
-    _, end, tail = rest.partition(END)
-    if not begin or not end:
-        raise SystemExit(f"{path} has no place for the tables")
-    with open(path, "w", encoding="utf-8") as file:
-        file.write(f"{head}{BEGIN}\n{text}{END}{tail}")
 
 
 def main() -> int:
@@ -190,8 +236,19 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="what many busy cores need through an engine")
     parser.add_argument("--cores", default=",".join(map(str, CORES)), help="how many are to be busy")
     parser.add_argument("--set", metavar="NAME=VALUE", action="append", default=[], help="another figure")
+    parser.add_argument(
+        "--from", metavar="FOLDER", dest="taken", help="take and keep what was measured last, bench/out"
+    )
     parser.add_argument("--markdown", action="store_true", help="write the tables into docs/scale-out.md")
     options = parser.parse_args()
+    if options.taken:
+        try:
+            MEASURED.update(measured_in(options.taken))
+        except (OSError, KeyError) as error:
+            parser.error(f"run bench/engines.py and bench/buildgrid.py first: {error!r}")
+        with open(MEASURES, "w", encoding="utf-8") as file:
+            json.dump({name: asdict(figure) for name, figure in MEASURED.items()}, file, indent=1)
+            file.write("\n")
     figures = {name: figure.value for name, figure in {**MEASURED, **CHOSEN}.items()}
     try:
         cores = [int(count) for count in options.cores.split(",")]
@@ -202,7 +259,7 @@ def main() -> int:
         parser.error(f"a figure is one of {', '.join(figures)}; all are greater than 0")
     text = text_of({**figures, **given}, cores)
     if options.markdown:
-        _insert(GUIDE, text)
+        write_between(GUIDE, BEGIN, END, text)
     else:
         print(text, end="")
     return 0
