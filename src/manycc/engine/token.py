@@ -15,6 +15,7 @@ from manycc.engine.address import EngineAddress
 from manycc.errors import BackendRefused
 from manycc.reasons import Reason
 
+KILL_S: Final = 5.0
 COMMAND_S: Final = 30.0
 """How long a command may take to print a token."""
 RENEW_S: Final = 300.0
@@ -104,7 +105,9 @@ class Credentials:
             if code is None:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(child.pid, signal.SIGKILL)
-                await child.wait()
+                # asyncio sees the end of a process when its pipes are read to theirs; who left the group may hold one.
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(child.communicate(), KILL_S)
         if code:
             raise _refusal(f"the token command failed (exit code {code})")
         return text
