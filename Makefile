@@ -7,7 +7,7 @@ demo:
 
 test:
 	@scripts/setup.sh test
-	.venv/bin/python -m pytest -q -rs -n 3 --dist loadfile --no-loadscope-reorder tests
+	.venv/bin/python -m pytest -q -rs -n 2 --dist loadfile --no-loadscope-reorder tests
 
 test-long:
 	@scripts/setup.sh long
