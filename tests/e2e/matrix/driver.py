@@ -47,7 +47,8 @@ def check(cluster: Cluster, folder: Path, case: Case) -> None:
     assert local[0].code == case.code, local[0].stderr.decode(errors="replace")
     _check_contents(case, local)
     if reason == REMOTE and case.code == 0 and not case.timed:
-        assert _check_pass(cluster, folder, case, local) == "cached"
+        again = _check_pass(cluster, folder, case, local)
+        assert again == "cached", f"done again, instead of taken from the node's cache: {again}"
 
 
 def _check_pass(cluster: Cluster, folder: Path, case: Case, local: Sequence[Observed]) -> str:
