@@ -14,6 +14,7 @@ from typing import Any, Final
 from urllib.parse import unquote
 
 from google.protobuf.descriptor import FileDescriptor
+from google.protobuf.message import DecodeError
 from google.protobuf.message_factory import GetMessageClass
 
 from manycc.engine.frames import (
@@ -120,7 +121,7 @@ class Method:
     def _unpacked(self, data: bytes) -> Any:
         try:
             return self._unpack(data)
-        except Exception as error:
+        except DecodeError as error:
             raise RpcError(StatusCode.INTERNAL, f"the engine's answer cannot be read: {error}") from error
 
     async def answers(self, request: Any, limit_s: float, metadata: Metadata) -> AsyncIterator[Any]:
